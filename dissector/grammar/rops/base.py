@@ -1,0 +1,120 @@
+"""What a ROP definition is, and the fields that ROPs share [MS-OXCROPS] 2.2.2.
+
+A response has several forms (success, failure, redirect, null destination), told apart by its ReturnValue. Each form
+is a whole Layout of its own, so that trees stay flat; RopDef.response_layout() picks one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from construct import Construct, Renamed
+
+from dissector.grammar.base import U8, Enumerated, ErrorCode, Fixed, Layout
+
+SUCCESS = 0
+NULL_DESTINATION = 0x00000503
+"""ReturnValue of a copy or move whose destination handle was null: the response has a DestHandleIndex of 4 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class RopDef:
+    """One remote operation.
+
+    request: layout from the RopId on, or None for response-only ROPs (RopNotify).
+    responses: layouts by ReturnValue, from the RopId on; None is the key of every other ReturnValue (failure). Empty
+    where the ROP has no response (RopRelease). A ROP without ReturnValue (RopNotify) has its only layout under SUCCESS
+    and has_return_value False.
+    short_failure: a failure layout that some servers send instead (without the trailing fields).
+    handles: request fields that index the handle table for reading; output: the field that is filled by the response.
+    index: the name of the response field that echoes an index (byte 1 of the response).
+    opens: what kind of object the output handle is ("folder", "message", "table", "stream", "sync-download", ...).
+    summary: names of the request and response fields that tell most in one line.
+    params: names of the arguments the response layout needs from the session (see session.roplist).
+    where: file:line of the definition.
+    """
+
+    rop_id: int
+    name: str
+    spec: str
+    request: Layout | None
+    responses: Mapping[int | None, Construct]
+    short_failure: Layout | None = None
+    handles: tuple[str, ...] = ()
+    output: str | None = None
+    index: str | None = None
+    opens: str | None = None
+    summary: tuple[str, ...] = ()
+    params: tuple[str, ...] = ()
+    has_return_value: bool = True
+    where: str = field(default="", compare=False)
+
+    def response_layout(self, return_value: int) -> Construct | None:
+        return self.responses.get(return_value, self.responses.get(None))
+
+
+def rop(
+    rop_id: int,
+    name: str,
+    spec: str,
+    *fields: Renamed,
+    handles: tuple[str, ...] | str = "InputHandleIndex",
+    output: str | None = None,
+    index: str | None = None,
+    success: tuple[Renamed, ...] = (),
+    warnings: tuple[int, ...] = (),
+    failure: tuple[Renamed, ...] | None = None,
+    short_failure: bool = False,
+    other: Mapping[int, tuple[Renamed, ...]] | None = None,
+    leading: tuple[Renamed, ...] | None = None,
+    no_response: bool = False,
+    opens: str | None = None,
+    summary: tuple[str, ...] = (),
+    params: tuple[str, ...] = (),
+) -> RopDef:
+    """A ROP of the usual form.
+
+    spec: its section in [MS-OXCROPS], e.g. "2.2.4.1". fields: the request's own fields, behind RopId, LogonId and the
+    handle indexes (handles, then output). leading: all request fields behind LogonId, where their order is another.
+    success: the response's fields behind ReturnValue; failure: the same for any other ReturnValue (none by default;
+    `short_failure` tells that some servers leave them out); warnings: ReturnValues that carry the success fields;
+    other: fields for one ReturnValue each.
+    """
+    names = (handles,) if isinstance(handles, str) else handles
+    echoed = index or output or (names[0] if names else None)
+    rop_id_field = "RopId" / Fixed(Enumerated(U8, "RopId"), rop_id)
+    if leading is None:
+        leading = tuple(one / U8 for one in (*names, *((output,) if output else ())))
+    request = Layout(
+        rop_id_field, "LogonId" / Fixed(U8, 0), *leading, *fields, name=f"{name} request", spec=f"MS-OXCROPS {spec}.1"
+    )
+
+    def response(form: str, extra: tuple[Renamed, ...]) -> Layout:
+        label = f"{name} response" + (f" ({form})" if form else "")
+        head = (rop_id_field, str(echoed) / U8, "ReturnValue" / Fixed(ErrorCode, 0))
+        return Layout(*head, *extra, name=label, spec=f"MS-OXCROPS {spec}.2")
+
+    responses: dict[int | None, Construct] = {}
+    if not no_response:
+        responses[SUCCESS] = response("", success)
+        responses.update({code: responses[SUCCESS] for code in warnings})
+        responses.update({code: response("", extra) for code, extra in (other or {}).items()})
+        responses[None] = response("failure", failure or ())
+    frame = sys._getframe(1)
+    return RopDef(
+        rop_id=rop_id,
+        name=name,
+        spec=f"MS-OXCROPS {spec}",
+        request=request,
+        responses=responses,
+        short_failure=response("failure", ()) if short_failure else None,
+        handles=names,
+        output=output,
+        index=None if no_response else echoed,
+        opens=opens,
+        summary=summary,
+        params=params,
+        where=f"{frame.f_code.co_filename.rsplit('/dissector/', 1)[-1]}:{frame.f_lineno}",
+    )

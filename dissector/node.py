@@ -1,0 +1,107 @@
+"""The annotated tree: what every view shows.
+
+A Node is a range of one ByteSource with a name and either a value (a leaf) or children. In the tree of a PDU every
+byte is in exactly one leaf. What went wrong stands as a Diagnostic at the node where it went wrong, and the bytes that
+could not be read stand as a leaf whose value is Undecoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from dissector.source import ByteSource, Span
+
+
+class Severity(Enum):
+    """Four kinds of trouble: a remark, the bytes lie, the capture began too late, or we failed."""
+
+    NOTE = "NOTE"
+    MALFORMED = "MALFORMED"
+    NO_CONTEXT = "NO_CONTEXT"
+    BUG = "BUG"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    severity: Severity
+    message: str
+
+
+class Undecoded(bytes):
+    """Bytes that were kept as they are because nothing could read them. Builds back to itself."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"Undecoded({bytes(self)!r})"
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One field or structure.
+
+    offset, length: the range in source.data, in bytes. value: the decoded value of a leaf, None for a structure.
+    labeller: gives the meaning of the value in words (a flag's bits, a property's name) when it is asked for.
+    """
+
+    name: str
+    source: ByteSource
+    offset: int
+    length: int = 0
+    value: Any = None
+    children: list[Node] = field(default_factory=list)
+    spec: str = ""
+    labeller: Callable[[Any], str] | None = None
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.length
+
+    @property
+    def label(self) -> str:
+        if self.labeller is None or self.value is None or isinstance(self.value, Undecoded):
+            return ""
+        return self.labeller(self.value)
+
+    @property
+    def spans(self) -> list[Span]:
+        return self.source.locate(self.offset, self.length)
+
+    @property
+    def data(self) -> bytes:
+        return self.source.data[self.offset : self.offset + self.length]
+
+    def diagnose(self, severity: Severity, message: str) -> None:
+        self.diagnostics.append(Diagnostic(severity, message))
+
+    def walk(self) -> Iterator[Node]:
+        """This node and all below it, in order, without recursion."""
+        stack = [self]
+        while stack:
+            node = stack.pop()
+            yield node
+            stack.extend(reversed(node.children))
+
+    def leaves(self) -> Iterator[Node]:
+        for node in self.walk():
+            if not node.children:
+                yield node
+
+    def find(self, *path: str) -> Node:
+        """The node reached by child names; raises KeyError with the name that is missing."""
+        node = self
+        for name in path:
+            node = next((child for child in node.children if child.name == name), None)  # type: ignore[assignment]
+            if node is None:
+                raise KeyError(name)
+        return node
+
+
+def undecoded(source: ByteSource, offset: int, length: int, severity: Severity, message: str) -> Node:
+    """The leaf that keeps bytes nothing could read, with the reason."""
+    raw = Undecoded(source.data[offset : offset + length])
+    return Node("Undecoded", source, offset, length, raw, diagnostics=[Diagnostic(severity, message)])

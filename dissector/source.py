@@ -1,0 +1,116 @@
+"""Bytes that know their frames.
+
+A capture is cut up and put together again many times before a ROP can be read: TCP segments are joined, HTTP chunks
+unwrapped, payloads un-XORed and decompressed. Each step makes a new ByteSource whose pieces say which bytes of an
+earlier source, or of a frame, every run of its bytes was made from. locate() follows the pieces down to the frames.
+
+A piece whose length equals its origin's length maps byte for byte; one whose lengths differ (a decompressed block)
+maps as a whole: every byte of it comes from the whole origin range.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+
+class Span(NamedTuple):
+    """A run of bytes in one frame: 1-based frame number, offset within the captured frame, length in bytes."""
+
+    frame: int
+    offset: int
+    length: int
+
+
+class Piece(NamedTuple):
+    """Where a run of a source's bytes came from: a frame (int) or another source."""
+
+    start: int
+    length: int
+    origin: ByteSource | int
+    origin_offset: int
+    origin_length: int
+
+
+class ByteSource:
+    """Bytes with a label and the pieces they were made from.
+
+    `pieces` is a sequence in ascending order of start, or a callable that yields it when a location is first asked
+    for: most messages are never looked at that closely.
+    """
+
+    __slots__ = ("_pieces", "_starts", "data", "label")
+
+    def __init__(
+        self, label: str, data: bytes, pieces: Sequence[Piece] | Callable[[], Iterable[Piece]] = ()
+    ) -> None:
+        self.label = label
+        self.data = data
+        self._pieces = pieces
+        self._starts: list[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __repr__(self) -> str:
+        return f"<ByteSource {self.label} {len(self.data)} bytes>"
+
+    @property
+    def pieces(self) -> Sequence[Piece]:
+        if callable(self._pieces):
+            self._pieces = tuple(self._pieces())
+        return self._pieces
+
+    def locate(self, offset: int, length: int) -> list[Span]:
+        """The frame bytes that data[offset:offset + length] was made from, in order, neighbours merged.
+
+        An empty range has no spans. A range that no piece covers (bytes typed in by hand) has none either.
+        """
+        spans: list[Span] = []
+        self._locate(offset, length, spans)
+        return spans
+
+    def _locate(self, offset: int, length: int, spans: list[Span]) -> None:
+        if length <= 0:
+            return
+        pieces = self.pieces
+        if self._starts is None:
+            self._starts = [piece.start for piece in pieces]
+        stop = offset + length
+        index = max(0, bisect_right(self._starts, offset) - 1)
+        while index < len(pieces):
+            piece = pieces[index]
+            index += 1
+            if piece.start >= stop:
+                break
+            start, end = max(offset, piece.start), min(stop, piece.start + piece.length)
+            if start >= end:
+                continue
+            if piece.length == piece.origin_length:
+                at, size = piece.origin_offset + start - piece.start, end - start
+            else:
+                at, size = piece.origin_offset, piece.origin_length
+            if isinstance(piece.origin, ByteSource):
+                piece.origin._locate(at, size, spans)
+            elif spans and spans[-1].frame == piece.origin and spans[-1].offset + spans[-1].length == at:
+                spans[-1] = Span(piece.origin, spans[-1].offset, spans[-1].length + size)
+            elif not spans or spans[-1] != (piece.origin, at, size):
+                spans.append(Span(piece.origin, at, size))
+
+    def derive(self, label: str, offset: int, length: int, data: bytes | None = None) -> ByteSource:
+        """A source made from data[offset:offset + length]: a slice, or `data` when the bytes were transformed."""
+        made = self.data[offset : offset + length] if data is None else data
+        return ByteSource(label, made, (Piece(0, len(made), self, offset, length),))
+
+
+def joined(label: str, parts: Iterable[tuple[ByteSource, int, int]]) -> ByteSource:
+    """One source from ranges (source, offset, length) of others, in order."""
+    pieces: list[Piece] = []
+    chunks: list[bytes] = []
+    start = 0
+    for source, offset, length in parts:
+        pieces.append(Piece(start, length, source, offset, length))
+        chunks.append(source.data[offset : offset + length])
+        start += length
+    return ByteSource(label, b"".join(chunks), pieces)

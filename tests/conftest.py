@@ -1,0 +1,23 @@
+"""What all tests share: the place of the shared captures, vectors and facts, skipped with a reason where absent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+def shared(*parts: str) -> Path:
+    """A file or folder under ../shared; skips the test, saying why, when it is absent."""
+    path = SHARED.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"../shared/{'/'.join(parts)} is not on this machine", allow_module_level=True)
+    return path
+
+
+@pytest.fixture(name="shared")
+def shared_fixture():  # type: ignore[no-untyped-def]
+    return shared
