@@ -42,6 +42,7 @@ from construct import (
     this,
 )
 from construct.core import BytesIOWithOffsets
+from construct.expr import ExprMixin
 
 from dissector.grammar.names import enum_name, error_name, flag_names
 from dissector.node import Diagnostic, Node, Severity, Undecoded
@@ -49,10 +50,10 @@ from dissector.source import ByteSource
 
 __all__ = [
     "F32", "F64", "I16", "I32", "I64", "U8", "U16", "U32", "U64",
-    "Bool8", "Bool16", "Choice", "Count", "Counted", "Data", "Deferred", "Enumerated", "ErrorCode", "FileTime", "Fixed", "Flags",
-    "GrammarError", "Guid", "Labelled", "Layout", "MalformedError", "Multi", "NoContextError", "Param", "Rest", "Rows",
-    "RowsToEnd", "SizeOf", "Sized", "Str8", "Str16", "StrIf", "Tracer", "Undecoded", "When", "WhenMore", "at_end", "build", "parse",
-    "this", "trace",
+    "Bool8", "Bool16", "Choice", "Count", "Counted", "Data", "Deferred", "Enumerated", "ErrorCode", "FileTime",
+    "Fixed", "Flags", "GrammarError", "Guid", "Labelled", "Layout", "MalformedError", "Multi", "Needed",
+    "NoContextError", "Param", "Present", "Rest", "Rows", "RowsToEnd", "SizeOf", "Sized", "Str8", "Str16", "StrIf",
+    "Tracer", "Undecoded", "When", "WhenMore", "at_end", "build", "parse", "this", "trace",
 ]  # fmt: skip
 
 U8, U16, U32, U64 = Int8ul, Int16ul, Int32ul, Int64ul
@@ -79,8 +80,11 @@ class NoContextError(ConstructError):
     """The layout depends on something the capture did not show (a column set, a logon)."""
 
 
-class Param:
-    """An argument given to parse(), trace() or build() by name; `default` when it was not given."""
+class Param(ExprMixin):  # type: ignore[misc]
+    """An argument given to parse(), trace() or build() by name; `default` when it was not given.
+
+    Expressions can be made of it, as of `this`: Param("index") + 1.
+    """
 
     def __init__(self, name: str, default: Any = None) -> None:
         self.name, self.default = name, default
@@ -90,6 +94,19 @@ class Param:
 
     def __repr__(self) -> str:
         return f"Param({self.name!r})"
+
+
+class Needed(Param):
+    """An argument whose value decides the layout: NO_CONTEXT where it was not given."""
+
+    def __call__(self, context: Container) -> Any:
+        value = super().__call__(context)
+        if value is None:
+            raise NoContextError(f"the layout depends on {self.name}, which the capture did not show")
+        return value
+
+    def __repr__(self) -> str:
+        return f"Needed({self.name!r})"
 
 
 class Tracer:
@@ -215,9 +232,15 @@ class Layout(Struct):  # type: ignore[misc]
         inner.update(obj)
         inner["_"], inner["_params"] = context, context["_params"]
         for field in self.subcons:
+            inner.setdefault(field.name, None)
+        for field in self.subcons:
             if obj.get(field.name) is None:
-                bare = field.subcon if field.optional is None else field.optional.subcon
-                if isinstance(bare, Count | SizeOf):
+                if field.name in obj and isinstance(field.optional, WhenMore):
+                    continue  # read as absent: it stays absent
+                bare = field.subcon
+                while isinstance(bare, When):
+                    bare = bare.subcon
+                if isinstance(bare, Count | SizeOf | Present):
                     inner[field.name] = bare.derive(self, obj, inner, path)
                 elif isinstance(bare, Fixed):
                     inner[field.name] = bare.value
@@ -229,11 +252,18 @@ class Layout(Struct):  # type: ignore[misc]
         return obj
 
     def built_size(self, names: tuple[str, ...], obj: Any, context: Container, path: str) -> int:
-        """How many bytes the named fields of obj build to."""
+        """How many bytes the named fields of obj build to; an optional field counts when obj has it."""
         stream = io.BytesIO()
         for field in self.subcons:
-            if field.name in names:
-                field._build(obj.get(field.name), stream, context, path)
+            value = obj.get(field.name)
+            if field.name not in names or (
+                value is None and not (field.optional is None and field.subcon.flagbuildnone)
+            ):
+                continue  # absent, or missing: _build says so
+            bare = field.subcon
+            while isinstance(bare, When):
+                bare = bare.subcon
+            bare._build(value, stream, context, path)
         return len(stream.getvalue())
 
     def __repr__(self) -> str:
@@ -241,7 +271,10 @@ class Layout(Struct):  # type: ignore[misc]
 
 
 class When(Subconstruct):  # type: ignore[misc]
-    """A field that is there only when `condition` holds; its value is None otherwise. Use it as a Layout field."""
+    """A field that is there only when `condition` holds; its value is None otherwise. Use it as a Layout field.
+
+    A When in a When: the inner condition is looked at only where the outer one holds.
+    """
 
     def __init__(self, condition: Any, subcon: Construct) -> None:
         super().__init__(subcon)
@@ -249,11 +282,15 @@ class When(Subconstruct):  # type: ignore[misc]
 
     def absent(self, stream: Any, context: Container) -> bool:
         """Whether a reading leaves the field out."""
-        return not evaluate(self.condition, context)
+        if not evaluate(self.condition, context):
+            return True
+        return isinstance(self.subcon, When) and self.subcon.absent(stream, context)
 
     def left_out(self, obj: Any, context: Container) -> bool:
         """Whether a building leaves the field out."""
-        return not evaluate(self.condition, context)
+        if not evaluate(self.condition, context):
+            return True
+        return isinstance(self.subcon, When) and self.subcon.left_out(obj, context)
 
     def _parse(self, stream: Any, context: Container, path: str) -> Any:
         return self.subcon._parse(stream, context, path)
@@ -446,6 +483,17 @@ class Count(Subconstruct):  # type: ignore[misc]
 
     def derive(self, layout: Layout, obj: Any, context: Container, path: str) -> int:
         return len(obj.get(self.of) or ())
+
+
+class Present(Subconstruct):  # type: ignore[misc]
+    """Whether field `of` is there. Built from that field when no value is given."""
+
+    def __init__(self, subcon: Construct, of: str) -> None:
+        super().__init__(subcon)
+        self.of = of
+
+    def derive(self, layout: Layout, obj: Any, context: Container, path: str) -> bool:
+        return obj.get(self.of) is not None
 
 
 class SizeOf(Subconstruct):  # type: ignore[misc]
