@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dissector.grammar.rops import oxcfold
+from dissector.grammar.rops import oxcfold, oxcstor, oxomsg, reserved
 from dissector.grammar.rops.base import RopDef
 
-ROPS: dict[int, RopDef] = {definition.rop_id: definition for module in (oxcfold,) for definition in module.ROPS}
+MODULES = (oxcstor, oxcfold, oxomsg, reserved)
+"""One per specification."""
+
+ROPS: dict[int, RopDef] = {definition.rop_id: definition for module in MODULES for definition in module.ROPS}
 
 BY_NAME: dict[str, RopDef] = {definition.name: definition for definition in ROPS.values()}
