@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from string import Formatter
 from typing import Any
 
 from dissector.source import ByteSource, Span
@@ -44,7 +45,8 @@ class Node:
     """One field or structure.
 
     offset, length: the range in source.data, in bytes. value: the decoded value of a leaf, None for a structure.
-    labeller: gives the meaning of the value in words (a flag's bits, a property's name) when it is asked for.
+    labeller: gives the meaning of the value in words (a flag's bits, a property's name) when it is asked for; that of
+    a structure is a Summary.
     """
 
     name: str
@@ -63,7 +65,11 @@ class Node:
 
     @property
     def label(self) -> str:
-        if self.labeller is None or self.value is None or isinstance(self.value, Undecoded):
+        if self.labeller is None:
+            return ""
+        if isinstance(self.labeller, Summary):
+            return self.labeller(self) if self.children else ""
+        if self.children or self.value is None or isinstance(self.value, Undecoded):
             return ""
         return self.labeller(self.value)
 
@@ -99,6 +105,48 @@ class Node:
             if node is None:
                 raise KeyError(name)
         return node
+
+
+class Summary:
+    """Words for a structure made of those for its parts: "{PropertyTag} = {PropertyValue}".
+
+    A part that is not in the tree (absent, or not reached in damaged data) leaves its place empty.
+    """
+
+    __slots__ = ("pieces", "template")
+
+    def __init__(self, template: str) -> None:
+        self.template = template
+        self.pieces = [(text, name) for text, name, _, _ in Formatter().parse(template)]
+
+    def __call__(self, node: Node) -> str:
+        parts: list[str] = []
+        for text, name in self.pieces:
+            parts.append(text)
+            child = next((child for child in node.children if child.name == name), None) if name else None
+            if child is not None:
+                parts.append(brief(child))
+        return "".join(parts).strip()
+
+
+def brief(node: Node, limit: int = 60) -> str:
+    """One node in a few words: its label, its value, or its rows."""
+    labeller = node.labeller
+    short = getattr(getattr(labeller, "__self__", labeller), "brief", None)
+    if short is not None and node.value is not None and not isinstance(node.value, Undecoded):
+        return str(short(node.value))
+    text = node.label
+    if text:
+        return text
+    if node.children:
+        rows = [child for child in node.children if child.name.startswith("[")]
+        return ", ".join(brief(row, limit) for row in rows[:8]) + (", ..." if len(rows) > 8 else "")
+    value = node.value
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes {value[:16].hex()}{'...' if len(value) > 16 else ''}" if value else "0 bytes"
+    if isinstance(value, str):
+        return repr(value if len(value) <= limit else value[:limit] + "...")
+    return "" if value is None else str(value)
 
 
 def undecoded(source: ByteSource, offset: int, length: int, severity: Severity, message: str) -> Node:

@@ -45,7 +45,7 @@ from construct.core import BytesIOWithOffsets
 from construct.expr import ExprMixin
 
 from dissector.grammar.names import enum_name, error_name, flag_names
-from dissector.node import Diagnostic, Node, Severity, Undecoded
+from dissector.node import Diagnostic, Node, Severity, Summary, Undecoded
 from dissector.source import ByteSource
 
 __all__ = [
@@ -204,11 +204,14 @@ class Layout(Struct):  # type: ignore[misc]
     """Named fields in order. Every field must be named ("Name" / construct); its value is a Container.
 
     name, spec: what the structure is called and where it is specified; both show in the tree.
+    summary: the structure in one line, a template over its fields: "{PropertyTag} = {PropertyValue}".
     """
 
-    def __init__(self, *fields: Renamed, name: str = "", spec: str = "") -> None:
+    def __init__(self, *fields: Renamed, name: str = "", spec: str = "", summary: str = "") -> None:
         super().__init__(*(Traced(field.subcon, field.name) for field in fields))
         self.layout_name, self.spec = name, spec
+        if summary:
+            self.label = Summary(summary)
 
     def _parse(self, stream: Any, context: Container, path: str) -> Container:
         values = Container()
@@ -634,12 +637,13 @@ Rest = _Rest()
 class Text(Construct):  # type: ignore[misc]
     """Text that ends with a NUL. The value is a str without the NUL, or bytes where no str builds back to the same.
 
-    width 2 is UTF-16LE; width 1 is the code page that Param `codepage` names (a Python codec name, cp1252 without).
+    width 2 is UTF-16LE; width 1 is `codec`, or the code page that Param `codepage` names (a Python codec name, cp1252
+    without).
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, codec: str = "") -> None:
         super().__init__()
-        self.width = width
+        self.width, self.codec = width, codec or ("utf-16-le" if width == 2 else "")
 
     def _parse(self, stream: Any, context: Container, path: str) -> str | bytes:
         start = stream.tell()
@@ -654,7 +658,7 @@ class Text(Construct):  # type: ignore[misc]
         return decode_text(raw[:end], self.encoding(context))
 
     def encoding(self, context: Container) -> str:
-        return "utf-16-le" if self.width == 2 else context._params.get("codepage") or "cp1252"
+        return self.codec or context._params.get("codepage") or "cp1252"
 
     def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
         stream.write(encode_text(obj, self.encoding(context)) + bytes(self.width))
