@@ -29,11 +29,31 @@ class _ObjectId(Construct):  # type: ignore[misc]
     def label(self, value: ObjectId) -> str:
         return f"ReplicaId {value[0]}, GlobalCounter 0x{value[1]:X}"
 
+    def brief(self, value: ObjectId) -> str:
+        return f"{value[0]}-{value[1]:X}"
+
 
 FolderId = _ObjectId("MS-OXCDATA 2.2.1.1")
 MessageId = _ObjectId("MS-OXCDATA 2.2.1.2")
 ChangeNumber = _ObjectId("MS-OXCFXICS 2.2.2.1")
 ObjectIdField = _ObjectId("MS-OXCDATA 2.2.1")
+
+
+class _GlobalCounter(Construct):  # type: ignore[misc]
+    """6 bytes, big-endian; the value is the number."""
+
+    def _parse(self, stream: Any, context: Container, path: str) -> int:
+        return int.from_bytes(read(stream, 6, path), "big")
+
+    def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
+        stream.write(obj.to_bytes(6, "big"))
+        return obj
+
+    def label(self, value: int) -> str:
+        return f"0x{value:X}"
+
+
+GlobalCounter = _GlobalCounter()
 
 
 class _LongTermId(Construct):  # type: ignore[misc]

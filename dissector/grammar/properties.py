@@ -1,37 +1,97 @@
 """Property tags, values and rows [MS-OXCDATA] 2.8, 2.9, 2.11.
 
-PropertyValue reads one value by its 16-bit type as it stands in a ROP buffer (u16 counts in front of binary values).
-A PtypBinary that is itself a structure opens by its property tag: BINARY_LAYOUTS.
+A property value is written in one of several encodings: that of ROP buffers (u16 counts in front of binary values),
+that of extended rules (u32 counts), that of MAPI/HTTP address-book bodies (u32 counts and HasValue bytes), and that of
+FastTransfer streams (fasttransfer.py). The tag decides how a value is read: its type always, its id where the value is
+itself a structure, an id, a flag field or an enumeration (values.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from construct import Construct, Container, evaluate
 
 from dissector.grammar.base import (
-    F32, F64, I16, I32, I64, U8, U16, U32, Bool8, Choice, Count, Counted, Enumerated, ErrorCode, FileTime, Guid,
-    Labelled, Layout, Multi, NoContextError, Rest, Rows, Str8, Str16, Traced, Undecoded, this,
+    F32,
+    F64,
+    I16,
+    I32,
+    I64,
+    U8,
+    U16,
+    U32,
+    Bool8,
+    Choice,
+    Counted,
+    Deferred,
+    Enumerated,
+    ErrorCode,
+    FileTime,
+    Guid,
+    Labelled,
+    Layout,
+    MalformedError,
+    Multi,
+    NoContextError,
+    Rest,
+    Sized,
+    SizeOf,
+    Str8,
+    Str16,
+    Traced,
+    Undecoded,
+    When,
+    labeller_of,
+    spec_of,
+    this,
 )  # fmt: skip
+from dissector.grammar.forms import HasValue, Nothing
+from dissector.grammar.ids import FolderId, MessageId
 from dissector.grammar.names import property_name, type_name
 
 
 class _PropertyTag(Labelled):
-    """A property tag as u32: id << 16 | type [MS-OXCDATA] 2.9."""
+    """A property tag as u32: id << 16 | type [MS-OXCDATA] 2.9.
+
+    Ids from 0x8000 on have names of their own in every mailbox: Param `named` maps ids to names where they are known.
+    """
 
     spec = "MS-OXCDATA 2.9"
+
+    def _parse(self, stream: Any, context: Container, path: str) -> int:
+        tag: int = self.subcon._parse(stream, context, path)
+        if tag >= 0x80000000:
+            params = context._params
+            if params.get("_tracer") is not None and (params.get("named") or {}).get(tag >> 16):
+                params["_tracer"].current.labeller = NamedTag(params["named"][tag >> 16])
+        return tag
 
     def label(self, value: int) -> str:
         return f"{property_name(value) or 'unknown property'}, {type_name(value & 0xFFFF)}"
 
+    def brief(self, value: int) -> str:
+        return property_name(value) or f"0x{value:08X}"
+
+
+class NamedTag:
+    """The words for the tag of a named property, known when it is read."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, value: int) -> str:
+        return f"{self.name}, {type_name(value & 0xFFFF)}"
+
+    def brief(self, value: int) -> str:
+        return self.name
+
 
 PropertyTag = _PropertyTag(U32)
-
-Nothing = Layout()
-"""A value of no bytes (PtypNull)."""
 
 FIXED: Mapping[int, Construct] = {
     0x0001: Nothing, 0x0002: I16, 0x0003: I32, 0x0004: F32, 0x0005: F64, 0x0006: I64, 0x0007: F64, 0x000A: ErrorCode,
@@ -39,79 +99,198 @@ FIXED: Mapping[int, Construct] = {
 }  # fmt: skip
 """The types of one size in every encoding (but PtypBoolean, two bytes in FastTransfer)."""
 
+MULTIPLE: Mapping[int, Construct] = {
+    0x1000 | kind: Multi(U32, FIXED[kind]) for kind in (2, 3, 4, 5, 6, 7, 0x14, 0x40, 0x48)
+}
+"""The multi-value types of fixed size: u32 count, then the items back to back."""
+
 BINARY_LAYOUTS: dict[int, Construct] = {}
 """What the bytes of a PtypBinary property are, by property id."""
 
+ServerEid = Layout(
+    "Ours" / Enumerated(U8, "ServerEidOurs"),
+    "FolderId" / When(this.Ours == 1, FolderId),
+    "MessageId" / When(this.Ours == 1, MessageId),
+    "Instance" / When(this.Ours == 1, U32),
+    "ClientData" / When(this.Ours != 1, Rest),
+    name="ServerEid",
+    spec="MS-OXCDATA 2.11.1.4",
+    summary="{FolderId} {MessageId} {ClientData}",
+)
+"""A folder or message of this store, or bytes that only the client understands."""
+
+
+class Encoding:
+    """One way of writing property values.
+
+    types: by 16-bit type. binary: gives the form of a PtypBinary that holds the structure given.
+    """
+
+    def __init__(self, name: str, types: Mapping[int, Construct], binary_count: Construct | None) -> None:
+        self.name, self.binary_count = name, binary_count
+        self.types: dict[int, Construct] = dict(types)
+        for kind, form in types.items():  # a multi-value instance column carries one value
+            self.types[0x3000 | kind & 0x0FFF] = types.get(kind & 0x0FFF, form)
+
+    @cached_property
+    def by_tag(self) -> dict[int, Construct]:
+        """The values whose property id says more than their type."""
+        return {}
+
+    def form(self, tag: int, path: str) -> Construct:
+        found = self.by_tag.get(tag) or self.types.get(tag & 0xFFFF)
+        if found is None:
+            raise MalformedError(f"no layout is known for property type 0x{tag & 0xFFFF:04X}", path=path)
+        return found
+
 
 class _Value(Construct):  # type: ignore[misc]
-    """One property value by its tag: the type in the low 16 bits decides, the id opens structured binary values."""
+    """One property value by its tag."""
 
-    def __init__(self, tag: Any, types: Mapping[int, Construct], binary_count: Construct) -> None:
+    def __init__(self, tag: Any, encoding: Encoding) -> None:
         super().__init__()
-        self.tag, self.types, self.binary_count = tag, types, binary_count
-
-    def choose(self, context: Container) -> Construct:
-        tag = evaluate(self.tag, context)
-        kind = tag & 0xFFFF
-        if kind & 0x3000 == 0x3000:  # a multi-value instance column carries one value
-            kind &= 0x0FFF
-        if kind == 0x0102 and tag >> 16 in BINARY_LAYOUTS:
-            return Counted(self.binary_count, BINARY_LAYOUTS[tag >> 16])
-        return Choice(kind, self.types)
+        self.tag, self.encoding = tag, encoding
+        self.flagbuildnone = True
 
     def _parse(self, stream: Any, context: Container, path: str) -> Any:
-        return self.choose(context)._parse(stream, context, path)
+        chosen = self.encoding.form(evaluate(self.tag, context), path)
+        tracer = context._params.get("_tracer")
+        if tracer is not None:
+            tracer.current.labeller = labeller_of(chosen)
+            tracer.current.spec = spec_of(chosen) or tracer.current.spec
+        return chosen._parse(stream, context, path)
 
     def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
-        return self.choose(context)._build(obj, stream, context, path)
+        if isinstance(obj, Undecoded):
+            stream.write(obj)
+            return obj
+        return self.encoding.form(evaluate(self.tag, context), path)._build(obj, stream, context, path)
 
 
-def multi_values(binary_count: Construct) -> dict[int, Construct]:
-    """The multi-value types: u32 count, then the items back to back."""
-    table: dict[int, Construct] = {0x1000 | kind: Multi(U32, FIXED[kind]) for kind in (2, 3, 4, 5, 6, 7, 0x14, 0x40, 0x48)}
-    table[0x101E], table[0x101F], table[0x1102] = Multi(U32, Str8), Multi(U32, Str16), Multi(U32, Counted(binary_count))
-    return table
+def _rop_restriction() -> Construct:
+    from dissector.grammar.restrictions import Restriction
+
+    return Restriction
 
 
-ROP_TYPES: dict[int, Construct] = {
-    **FIXED, 0x001E: Str8, 0x001F: Str16, 0x0102: Counted(U16), **multi_values(U16),
-}  # fmt: skip
-"""Property types as they are encoded in ROP buffers [MS-OXCDATA] 2.11.1."""
+def _rop_actions() -> Construct:
+    from dissector.grammar.actions import RuleAction
+
+    return RuleAction
 
 
-def PropertyValue(tag: Any) -> Construct:
-    """A value in a ROP buffer. `tag` gives the whole property tag (an expression or a number)."""
-    return _Value(tag, ROP_TYPES, U16)
+def _extended_restriction() -> Construct:
+    from dissector.grammar.restrictions import ExtendedRestriction
+
+    return ExtendedRestriction
 
 
-TaggedPropertyValue = Layout(
-    "PropertyTag" / PropertyTag,
-    "PropertyValue" / PropertyValue(this.PropertyTag),
-    name="TaggedPropertyValue",
-    spec="MS-OXCDATA 2.11.4",
+def _extended_actions() -> Construct:
+    from dissector.grammar.actions import ExtendedRuleAction
+
+    return ExtendedRuleAction
+
+
+def _plain(count: Construct, restriction: Construct, actions: Construct) -> dict[int, Construct]:
+    return {
+        **FIXED, **MULTIPLE, 0x001E: Str8, 0x001F: Str16, 0x0102: Counted(count), 0x000D: Nothing,
+        0x00FB: Counted(U16, ServerEid), 0x00FD: restriction, 0x00FE: actions,
+        0x101E: Multi(U32, Str8), 0x101F: Multi(U32, Str16), 0x1102: Multi(U32, Counted(count)),
+    }  # fmt: skip
+
+
+ROP_VALUES = Encoding("ROP buffer", _plain(U16, Deferred(_rop_restriction), Deferred(_rop_actions)), U16)
+EXTENDED_VALUES = Encoding(
+    "extended rule", _plain(U32, Deferred(_extended_restriction), Deferred(_extended_actions)), U32
+)
+ADDRESS_BOOK_VALUES = Encoding(
+    "address book",
+    {
+        **FIXED,
+        **{kind: HasValue(form) for kind, form in MULTIPLE.items()},
+        0x000D: Nothing,
+        0x001E: HasValue(Str8),
+        0x001F: HasValue(Str16),
+        0x0102: HasValue(Counted(U32)),
+        0x101E: HasValue(Multi(U32, HasValue(Str8))),
+        0x101F: HasValue(Multi(U32, HasValue(Str16))),
+        0x1102: HasValue(Multi(U32, HasValue(Counted(U32)))),
+    },
+    U32,
 )
 
-TypedPropertyValue = Layout(
-    "PropertyType" / Enumerated(U16, "PropertyType"),
-    "PropertyValue" / PropertyValue(this.PropertyType),
-    name="TypedPropertyValue",
-    spec="MS-OXCDATA 2.11.3",
+
+def PropertyValue(tag: Any, encoding: Encoding = ROP_VALUES) -> Construct:
+    """A value, in a ROP buffer unless told otherwise. `tag` gives the whole property tag (an expression or a number)."""
+    return _Value(tag, encoding)
+
+
+def _tagged(name: str, spec: str, encoding: Encoding) -> Layout:
+    return Layout(
+        "PropertyTag" / PropertyTag,
+        "PropertyValue" / PropertyValue(this.PropertyTag, encoding),
+        name=name,
+        spec=spec,
+        summary="{PropertyTag} = {PropertyValue}",
+    )
+
+
+def _typed(name: str, spec: str, encoding: Encoding) -> Layout:
+    return Layout(
+        "PropertyType" / Enumerated(U16, "PropertyType"),
+        "PropertyValue" / PropertyValue(this.PropertyType, encoding),
+        name=name,
+        spec=spec,
+        summary="{PropertyValue}",
+    )
+
+
+TaggedPropertyValue = _tagged("TaggedPropertyValue", "MS-OXCDATA 2.11.4", ROP_VALUES)
+ExtendedTaggedPropertyValue = _tagged("TaggedPropertyValue", "MS-OXCDATA 2.11.4", EXTENDED_VALUES)
+AddressBookTaggedPropertyValue = _tagged(
+    "AddressBookTaggedPropertyValue", "MS-OXCMAPIHTTP 2.2.1.2", ADDRESS_BOOK_VALUES
 )
+TypedPropertyValue = _typed("TypedPropertyValue", "MS-OXCDATA 2.11.3", ROP_VALUES)
+AddressBookTypedPropertyValue = _typed("AddressBookTypedPropertyValue", "MS-OXCMAPIHTTP 2.2.1.3", ADDRESS_BOOK_VALUES)
 
 
-def _flagged(value: Construct) -> Layout:
+def _flagged(value: Construct, spec: str) -> Layout:
     return Layout(
         "Flag" / Enumerated(U8, "FlaggedPropertyValueFlag"),
         "PropertyValue" / Choice(this.Flag, {0x00: value, 0x01: Nothing, 0x0A: ErrorCode}),
         name="FlaggedPropertyValue",
-        spec="MS-OXCDATA 2.11.5",
+        spec=spec,
+        summary="{PropertyValue}",
     )
 
 
-@cache
-def _column(tag: int, flagged: bool) -> Traced:
-    value = TypedPropertyValue if tag & 0xFFFF == 0 else PropertyValue(tag)
-    return Traced(_flagged(value) if flagged else value, property_name(tag) or f"0x{tag:08X}")
+def _flagged_with_type(encoding: Encoding, spec: str) -> Layout:
+    return Layout(
+        "PropertyType" / Enumerated(U16, "PropertyType"),
+        "Flag" / Enumerated(U8, "FlaggedPropertyValueFlag"),
+        "PropertyValue"
+        / Choice(this.Flag, {0x00: PropertyValue(this.PropertyType, encoding), 0x01: Nothing, 0x0A: ErrorCode}),
+        name="FlaggedPropertyValueWithType",
+        spec=spec,
+        summary="{PropertyValue}",
+    )
+
+
+@lru_cache(4096)
+def _column(tag: int, flagged: bool, encoding: Encoding, name: str) -> Traced:
+    """The field of one column. The cache is bounded: a capture may hold any number of tags."""
+    form: Construct
+    if tag & 0xFFFF == 0:
+        form = (
+            _flagged_with_type(encoding, "MS-OXCDATA 2.11.6")
+            if flagged
+            else _typed("TypedPropertyValue", "MS-OXCDATA 2.11.3", encoding)
+        )
+    else:
+        form = PropertyValue(tag, encoding)
+        if flagged:
+            form = _flagged(form, "MS-OXCDATA 2.11.5")
+    return Traced(form, name or property_name(tag) or f"0x{tag:08X}")
 
 
 class ColumnValues(Construct):  # type: ignore[misc]
@@ -120,16 +299,20 @@ class ColumnValues(Construct):  # type: ignore[misc]
     `columns` gives a sequence of property tags, or None where the capture did not show them (NO_CONTEXT).
     """
 
-    def __init__(self, columns: Any, flag: Any) -> None:
+    def __init__(self, columns: Any, flag: Any, encoding: Encoding = ROP_VALUES) -> None:
         super().__init__()
-        self.columns, self.flag = columns, flag
+        self.columns, self.flag, self.encoding = columns, flag, encoding
 
     def fields(self, context: Container, path: str) -> list[Traced]:
         columns = evaluate(self.columns, context)
         if columns is None:
             raise NoContextError("the columns of this row were set before the capture began", path=path)
         flagged = bool(evaluate(self.flag, context))
-        return [_column(tag, flagged) for tag in columns]
+        named = context._params.get("named") or {}
+        return [
+            _column(tag, flagged, self.encoding, named.get(tag >> 16, "") if tag >= 0x80000000 else "")
+            for tag in columns
+        ]
 
     def _parse(self, stream: Any, context: Container, path: str) -> list[Any]:
         return [field._parse(stream, context, path) for field in self.fields(context, path)]
@@ -140,14 +323,40 @@ class ColumnValues(Construct):  # type: ignore[misc]
         return obj
 
 
-def PropertyRow(columns: Any) -> Layout:
+def PropertyRow(columns: Any, encoding: Encoding = ROP_VALUES) -> Layout:
     """A StandardPropertyRow or FlaggedPropertyRow over `columns` [MS-OXCDATA] 2.8.1.
 
     A column expression is evaluated inside the row: write this._.X for a field of the enclosing layout.
     """
     return Layout(
         "Flag" / Enumerated(U8, "PropertyRowFlag"),
-        "ValueArray" / ColumnValues(columns, this.Flag),
+        "ValueArray" / ColumnValues(columns, this.Flag, encoding),
         name="PropertyRow",
         spec="MS-OXCDATA 2.8.1",
     )
+
+
+def AddressBookPropertyRow(columns: Any) -> Layout:
+    """A row of MAPI/HTTP address-book bodies [MS-OXCMAPIHTTP] 2.2.1.7."""
+    return PropertyRow(columns, ADDRESS_BOOK_VALUES)
+
+
+PropertyName = Layout(
+    "Kind" / Enumerated(U8, "PropertyNameKind"),
+    "Guid" / Guid,
+    "LID" / When(this.Kind == 0, U32),
+    "NameSize" / When(this.Kind == 1, SizeOf(U8, "Name")),
+    "Name" / When(this.Kind == 1, Sized(this.NameSize, Str16)),
+    name="PropertyName",
+    spec="MS-OXCDATA 2.6.1",
+    summary="{Guid} {LID}{Name}",
+)
+
+PropertyProblem = Layout(
+    "Index" / U16,
+    "PropertyTag" / PropertyTag,
+    "ErrorCode" / ErrorCode,
+    name="PropertyProblem",
+    spec="MS-OXCDATA 2.7",
+    summary="[{Index}] {PropertyTag}: {ErrorCode}",
+)

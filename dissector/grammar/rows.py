@@ -1,0 +1,108 @@
+"""Recipient rows and typed strings [MS-OXCDATA] 2.8.3, 2.11.7; [MS-OXCROPS] 2.2.6.1.2, 2.2.6.5.1, 2.2.6.6.2."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from construct import Construct
+
+from dissector.grammar.base import (
+    U8,
+    U16,
+    U32,
+    Choice,
+    Counted,
+    Enumerated,
+    Flags,
+    Layout,
+    Rest,
+    Sized,
+    SizeOf,
+    Str8,
+    Str16,
+    StrIf,
+    Text,
+    When,
+    this,
+)  # fmt: skip
+from dissector.grammar.forms import First, Nothing, Outer
+from dissector.grammar.properties import PropertyRow
+
+TypedString = Layout(
+    "StringType" / Enumerated(U8, "TypedStringType"),
+    "String" / Choice(this.StringType, {0: Nothing, 1: Nothing, 2: Str8, 3: Text(1, "latin-1"), 4: Str16}),
+    name="TypedString",
+    spec="MS-OXCDATA 2.11.7",
+    summary="{String}",
+)
+"""Type 3 is UTF-16 text whose high bytes are all zero, sent without them."""
+
+
+def RecipientRow(columns: Any) -> Layout:
+    """Who a message goes to. columns: the property tags of RecipientColumns, evaluated in the enclosing layout."""
+    kind, unicode = this.RecipientFlags & 0x0007, this.RecipientFlags & 0x0200
+    personal = (kind == 6) | (kind == 7)
+    return Layout(
+        "RecipientFlags" / Flags(U16, "RecipientFlags"),
+        "AddressPrefixUsed" / When(kind == 1, U8),
+        "DisplayType" / When(kind == 1, Enumerated(U8, "RecipientDisplayType")),
+        "X500DN" / When(kind == 1, Str8),
+        "EntryId" / When(personal, Counted(U16, Rest)),
+        "SearchKey" / When(personal, Counted(U16, Rest)),
+        "AddressType" / When((kind == 0) & ((this.RecipientFlags & 0x8000) != 0), Str8),
+        "EmailAddress" / When(this.RecipientFlags & 0x0008, StrIf(unicode)),
+        "DisplayName" / When(this.RecipientFlags & 0x0010, StrIf(unicode)),
+        "SimpleDisplayName" / When(this.RecipientFlags & 0x0400, StrIf(unicode)),
+        "TransmittableDisplayName" / When(this.RecipientFlags & 0x0020, StrIf(unicode)),
+        "RecipientColumnCount" / U16,
+        "RecipientProperties" / PropertyRow(First(this._.RecipientColumnCount, Outer(columns, 2))),
+        name="RecipientRow",
+        spec="MS-OXCDATA 2.8.3.2",
+        summary="{DisplayName} {EmailAddress}{X500DN}",
+    )
+
+
+def _sized_row(columns: Any) -> Construct:
+    return Sized(this.RecipientRowSize, RecipientRow(columns))
+
+
+def OpenRecipientRow(columns: Any) -> Layout:
+    """A recipient in the response of RopOpenMessage. columns: as seen from the row's own fields (this._.X)."""
+    return Layout(
+        "RecipientType" / Flags(U8, "RecipientType"),
+        "CodePageId" / U16,
+        "Reserved" / U16,
+        "RecipientRowSize" / SizeOf(U16, "RecipientRow"),
+        "RecipientRow" / _sized_row(columns),
+        name="OpenRecipientRow",
+        spec="MS-OXCROPS 2.2.6.1.2.1",
+        summary="{RecipientType} {RecipientRow}",
+    )
+
+
+def ReadRecipientRow(columns: Any) -> Layout:
+    """A recipient in the response of RopReadRecipients."""
+    return Layout(
+        "RowId" / U32,
+        "RecipientType" / Flags(U8, "RecipientType"),
+        "CodePageId" / U16,
+        "Reserved" / U16,
+        "RecipientRowSize" / SizeOf(U16, "RecipientRow"),
+        "RecipientRow" / _sized_row(columns),
+        name="ReadRecipientRow",
+        spec="MS-OXCROPS 2.2.6.6.2.1",
+        summary="{RecipientType} {RecipientRow}",
+    )
+
+
+def ModifyRecipientRow(columns: Any) -> Layout:
+    """A recipient in the request of RopModifyRecipients. A row of no bytes deletes the recipient."""
+    return Layout(
+        "RowId" / U32,
+        "RecipientType" / Flags(U8, "RecipientType"),
+        "RecipientRowSize" / SizeOf(U16, "RecipientRow"),
+        "RecipientRow" / When(this.RecipientRowSize, _sized_row(columns)),
+        name="ModifyRecipientRow",
+        spec="MS-OXCROPS 2.2.6.5.1.1",
+        summary="{RecipientType} {RecipientRow}",
+    )
