@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 from dissector.grammar.rops import (
-    oxcfold, oxcfxics, oxcnotif, oxcprpt, oxcrops, oxcstor, oxctabl, oxomsg, reserved,
-)  # fmt: skip
+    oxcfold,
+    oxcfxics,
+    oxcmsg,
+    oxcnotif,
+    oxcperm,
+    oxcprpt,
+    oxcrops,
+    oxcstor,
+    oxctabl,
+    oxomsg,
+    oxorule,
+    reserved,
+)
 from dissector.grammar.rops.base import RopDef
 
-MODULES = (oxcstor, oxcfold, oxomsg, oxcprpt, oxctabl, oxcfxics, oxcnotif, oxcrops, reserved)
+MODULES = (
+    oxcstor,
+    oxcfold,
+    oxcmsg,
+    oxomsg,
+    oxcprpt,
+    oxctabl,
+    oxcperm,
+    oxorule,
+    oxcfxics,
+    oxcnotif,
+    oxcrops,
+    reserved,
+)
 """One per specification."""
 
 ROPS: dict[int, RopDef] = {definition.rop_id: definition for module in MODULES for definition in module.ROPS}

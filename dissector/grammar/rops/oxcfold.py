@@ -13,16 +13,14 @@ from dissector.grammar.base import (
     Flags,
     Present,
     Rows,
-    Sized,
-    SizeOf,
     Str8,
     StrIf,
     When,
     this,
 )
-from dissector.grammar.base import Rest as Restriction
 from dissector.grammar.ids import FolderId, MessageId
-from dissector.grammar.rops.base import NULL_DESTINATION, RopDef, counted, rop
+from dissector.grammar.restrictions import Restriction
+from dissector.grammar.rops.base import NULL_DESTINATION, RopDef, counted, rop, sized_unless_empty
 
 REPLICA_SERVERS = (
     "ServerCount" / When(this.IsGhosted, Count(U16, "Servers")),
@@ -74,8 +72,7 @@ DELETE_FOLDER = rop(
 
 SET_SEARCH_CRITERIA = rop(
     0x30, "RopSetSearchCriteria", "2.2.4.4",
-    "RestrictionDataSize" / SizeOf(U16, "RestrictionData"),
-    "RestrictionData" / When(this.RestrictionDataSize, Sized(this.RestrictionDataSize, Restriction)),
+    *sized_unless_empty("RestrictionDataSize", "RestrictionData", Restriction),
     *counted("FolderIdCount", "FolderIds", FolderId),
     "SearchFlags" / Flags(U32, "SetSearchFlags"),
     summary=("SearchFlags", "FolderIds", "RestrictionData"),
@@ -88,8 +85,7 @@ GET_SEARCH_CRITERIA = rop(
     "IncludeRestriction" / Bool8,
     "IncludeFolders" / Bool8,
     success=(
-        "RestrictionDataSize" / SizeOf(U16, "RestrictionData"),
-        "RestrictionData" / When(this.RestrictionDataSize, Sized(this.RestrictionDataSize, Restriction)),
+    *sized_unless_empty("RestrictionDataSize", "RestrictionData", Restriction),
         "LogonId" / Fixed(U8, 0),
         *counted("FolderIdCount", "FolderIds", FolderId),
         "SearchFlags" / Flags(U32, "GetSearchFlags"),

@@ -68,11 +68,13 @@ def check_truncation(layout: Construct, raw: bytes, cut: int, params: Mapping[st
     try:
         value, end = parse(layout, short.data, **params)
     except GrammarError as error:
-        assert error.severity is Severity.MALFORMED
-        assert error.offset <= cut
+        failed = error
     else:  # what went wrong stayed inside a region of known size
         assert end == cut
         assert build(layout, value, **params) == raw[:cut]
+        return
+    assert failed.severity is Severity.MALFORMED
+    assert failed.offset <= cut
 
 
 def check_cover(tree: Node) -> None:
