@@ -42,9 +42,7 @@ class ByteSource:
 
     __slots__ = ("_pieces", "_starts", "data", "label")
 
-    def __init__(
-        self, label: str, data: bytes, pieces: Sequence[Piece] | Callable[[], Iterable[Piece]] = ()
-    ) -> None:
+    def __init__(self, label: str, data: bytes, pieces: Sequence[Piece] | Callable[[], Iterable[Piece]] = ()) -> None:
         self.label = label
         self.data = data
         self._pieces = pieces

@@ -1,0 +1,50 @@
+# `make` prints what there is. Everything installs into .venv; nothing else is touched but tshark, through apt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+
+help:  ## show this
+	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 16
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV) || { echo "the venv module is missing; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $(STAMP)
+
+install: $(STAMP)  ## install into .venv
+
+tshark:
+	@command -v tshark >/dev/null || sh tests/install-tshark.sh
+
+demo: $(STAMP)  ## dissect a bundled capture, replay its upload to the embedded server, print the comparison
+	@sh captures/demo.sh $(BIN)
+
+test: $(STAMP) tshark  ## run the tests (the ones that need tshark skip, saying so, where it is missing)
+	$(BIN)/python -m pytest
+
+check: $(STAMP) tshark  ## format, lint, types, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: $(STAMP)  ## format the sources
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+golden: $(STAMP)  ## rewrite the golden trees; review the diff
+	$(BIN)/python -m pytest tests/test_golden.py --golden
+
+fuzz: $(STAMP)  ## many more mutations than the tests run (SECONDS=600)
+	$(BIN)/python -m tests.fuzz $(or $(SECONDS),600)
+
+bench: $(STAMP) tshark  ## measure against tshark on the same generated file; prints ratios
+	$(BIN)/python -m bench
+
+clean:  ## remove what was installed and generated
+	rm -rf $(VENV) bench/data .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: help install tshark demo test check format golden fuzz bench clean

@@ -1,0 +1,5 @@
+"""python -m dissector"""
+
+from dissector.cli import main
+
+main()

@@ -1,0 +1,366 @@
+"""The command line of the dissector. Options mean what tshark users think they mean (-r, -Y, -T, -o)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dissector.errors import DissectorError
+
+app = typer.Typer(
+    name="dissector",
+    help="Shows what Outlook and Exchange really said: reads a capture and decodes its MAPI traffic to the last byte.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Format(str, Enum):
+    """-T of list and tree."""
+
+    TEXT = "text"
+    JSON = "json"
+    JSONL = "jsonl"
+
+
+class Brief(str, Enum):
+    """-T of commands with one answer."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Engine(str, Enum):
+    """Who reads the packets."""
+
+    AUTO = "auto"
+    NATIVE = "native"
+    PYSHARK = "pyshark"
+
+
+Capture = Annotated[
+    str | None, typer.Argument(metavar="CAPTURE", help="pcap or pcapng file, gzipped or not; - reads standard input.")
+]
+ReadFile = Annotated[str | None, typer.Option("-r", "--read-file", metavar="CAPTURE", help="The same, as in tshark.")]
+Where = Annotated[
+    str | None,
+    typer.Option("-Y", metavar="EXPR", help="Only what matches, e.g. 'rop == RopOpenFolder and error != 0'."),
+]
+Prefs = Annotated[
+    list[str] | None,
+    typer.Option("-o", metavar="NAME:VALUE", help="A preference, e.g. tls.keylog_file:keys.txt (repeatable)."),
+]
+EngineOption = Annotated[
+    Engine, typer.Option("--engine", help="native reads packets itself, pyshark through tshark; auto chooses.")
+]
+
+
+def pick(capture: str | None, read_file: str | None) -> str:
+    """The capture named by argument or -r. Naming none or both is a usage error."""
+    if (capture is None) == (read_file is None):
+        raise typer.BadParameter("name one capture, as an argument or with -r", param_hint="CAPTURE")
+    return capture or read_file or ""
+
+
+def preferences(pairs: Iterable[str] | None) -> dict[str, str]:
+    """-o NAME:VALUE options as a dict."""
+    made = {}
+    for pair in pairs or ():
+        name, colon, value = pair.partition(":")
+        if not colon or not name:
+            raise typer.BadParameter(f"{pair!r} is not NAME:VALUE", param_hint="-o")
+        made[name] = value
+    return made
+
+
+def opened(capture: str, engine: Engine, prefs: Iterable[str] | None) -> Any:
+    """The dissection of a capture, with a progress bar on a terminal."""
+    from dissector.pipeline import dissect
+
+    source: Any = sys.stdin.buffer if capture == "-" else capture
+    bar = Progress()
+    dissection = dissect(source, engine=engine.value, options=preferences(prefs), progress=bar.update)
+    return dissection, bar
+
+
+class Progress:
+    """A progress bar on stderr: only on a terminal, only when stdout is none, only for work that takes a while."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        self._wanted = sys.stderr.isatty() and not sys.stdout.isatty()
+
+    def update(self, done: int, total: int) -> None:
+        if not self._wanted:
+            return
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            columns = (TextColumn("reading"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+            self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task("reading", total=total)
+            self._bar.start()
+        self._bar.update(self._task, completed=done, total=total)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def coloured() -> bool:
+    """Whether stdout takes colour: a terminal, and NO_COLOR not set."""
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def emit(lines: Iterable[str]) -> None:
+    """Write lines, many at a time."""
+    batch: list[str] = []
+    write = sys.stdout.write
+    flush_each = sys.stdout.isatty()
+    for line in lines:
+        batch.append(line)
+        if flush_each or len(batch) >= 200:
+            write("\n".join(batch) + "\n")
+            batch.clear()
+    if batch:
+        write("\n".join(batch) + "\n")
+
+
+def json_array(items: Iterable[str]) -> Iterator[str]:
+    """A JSON array, one element a line, written as it comes."""
+    yield "["
+    last = None
+    for item in items:
+        if last is not None:
+            yield last + ","
+        last = item
+    if last is not None:
+        yield last
+    yield "]"
+
+
+def complain(dissection: Any) -> None:
+    """What the reading of the file ran into, on stderr."""
+    for problem in dissection.capture.summary.diagnostics:
+        print(f"dissector: {problem.message}", file=sys.stderr)
+
+
+@app.command(name="list", epilog="Example: dissector list outlook.pcap -Y 'RopSaveChangesMessage or error != 0'")
+def list_command(
+    capture: Capture = None,
+    read_file: ReadFile = None,
+    where: Where = None,
+    form: Annotated[Format, typer.Option("-T", help="Output format.")] = Format.TEXT,
+    prefs: Prefs = None,
+    engine: EngineOption = Engine.AUTO,
+) -> None:
+    """One row per ROP, request and response paired."""
+    from dissector.views.filter import compile_filter
+    from dissector.views.json import dumps
+    from dissector.views.rows import rows_of
+    from dissector.views.table import list_lines
+
+    test = compile_filter(where)
+    dissection, bar = opened(pick(capture, read_file), engine, prefs)
+    with dissection:
+        rows = (row for exchange in dissection.exchanges() for row in rows_of(exchange) if test(row))
+        try:
+            if form is Format.TEXT:
+                emit(list_lines(rows, coloured()))
+            else:
+                lines = (dumps(row.as_json()) for row in rows)
+                emit(json_array(lines) if form is Format.JSON else lines)
+        finally:
+            bar.close()
+        complain(dissection)
+
+
+@app.command(epilog="Example: dissector tree outlook.pcap -Y 'exchange == 12' --hex")
+def tree(
+    capture: Capture = None,
+    read_file: ReadFile = None,
+    where: Where = None,
+    form: Annotated[Format, typer.Option("-T", help="Output format.")] = Format.TEXT,
+    hex_pane: Annotated[bool, typer.Option("--hex", help="Also dump the bytes of every source.")] = False,
+    prefs: Prefs = None,
+    engine: EngineOption = Engine.AUTO,
+) -> None:
+    """Annotated trees, one per exchange: every byte with its name, value and meaning."""
+    from dissector.views.filter import compile_filter
+    from dissector.views.json import dumps, exchange_json
+    from dissector.views.rows import rows_of
+    from dissector.views.text import COLOUR, PLAIN, exchange_lines
+
+    test = compile_filter(where)
+    dissection, bar = opened(pick(capture, read_file), engine, prefs)
+    with dissection:
+        chosen = (one for one in dissection.exchanges() if where is None or any(map(test, rows_of(one))))
+        try:
+            if form is Format.TEXT:
+                palette = COLOUR if coloured() else PLAIN
+                emit(line for exchange in chosen for line in exchange_lines(exchange, palette, hex_pane))
+            else:
+                lines = (dumps(exchange_json(exchange)) for exchange in chosen)
+                emit(json_array(lines) if form is Format.JSON else lines)
+        finally:
+            bar.close()
+        complain(dissection)
+
+
+@app.command(epilog="Example: dissector info outlook.pcap")
+def info(
+    capture: Capture = None,
+    read_file: ReadFile = None,
+    form: Annotated[Brief, typer.Option("-T", help="Output format.")] = Brief.TEXT,
+    prefs: Prefs = None,
+    engine: EngineOption = Engine.AUTO,
+) -> None:
+    """What is inside: frames, streams, transports, sessions, calls, ROPs, and what could not be read and why."""
+    from dissector.views.info import gather, info_lines
+    from dissector.views.json import dumps_pretty
+
+    name = pick(capture, read_file)
+    dissection, bar = opened(name, engine, prefs)
+    with dissection:
+        try:
+            facts = gather(dissection, name)
+        finally:
+            bar.close()
+        emit([dumps_pretty(facts)] if form is Brief.JSON else info_lines(facts, coloured()))
+
+
+@app.command(epilog="Example: dissector verify outlook.pcap -T json")
+def verify(
+    capture: Capture = None,
+    read_file: ReadFile = None,
+    form: Annotated[Brief, typer.Option("-T", help="Output format.")] = Brief.TEXT,
+    prefs: Prefs = None,
+    engine: EngineOption = Engine.AUTO,
+) -> None:
+    """Decode every PDU, encode it again and compare. Exit code 1 where a byte differs or stays undecoded."""
+    from dissector.verify import Report, verify_exchange
+    from dissector.views.json import dumps_pretty
+    from dissector.views.table import report_lines
+
+    dissection, bar = opened(pick(capture, read_file), engine, prefs)
+    report = Report()
+    with dissection:
+        try:
+            for exchange in dissection.exchanges():
+                verify_exchange(exchange, report)
+        finally:
+            bar.close()
+        complain(dissection)
+    emit([dumps_pretty(report.as_json())] if form is Brief.JSON else report_lines(report, coloured()))
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Examples: dissector decode rop-buffer dump.hex    dissector decode list")
+def decode(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="What the bytes are; 'list' names the kinds.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Raw bytes or a hex dump; - is standard input.")] = "-",
+    form: Annotated[Brief, typer.Option("-T", help="Output format.")] = Brief.TEXT,
+    hex_pane: Annotated[bool, typer.Option("--hex", help="Also dump the bytes.")] = False,
+) -> None:
+    """Decode bytes that are in no capture: raw, or a hex dump in any usual form."""
+    from dissector.decode import KINDS, decode_bytes
+    from dissector.node import Severity
+    from dissector.views.json import dumps_pretty, node_json
+    from dissector.views.text import COLOUR, PLAIN, hex_lines, tree_lines
+
+    if kind == "list":
+        emit(f"{name:32} {about}" for name, about in KINDS())
+        return
+    node = decode_bytes(kind, _bytes_of(file))
+    if form is Brief.JSON:
+        emit([dumps_pretty(node_json(node))])
+    else:
+        palette = COLOUR if coloured() else PLAIN
+        emit(tree_lines(node, palette))
+        if hex_pane:
+            emit(hex_lines(node, palette))
+    bad = any(found.severity is not Severity.NOTE for one in node.walk() for found in one.diagnostics)
+    if bad:
+        raise typer.Exit(1)
+
+
+def _bytes_of(file: str) -> bytes:
+    """The bytes of a file or of standard input; a hex dump is turned into the bytes it shows."""
+    from dissector.views.hexdump import from_hexdump
+
+    try:
+        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise DissectorError(f"{file}: {error.strerror or error}") from error
+    try:
+        dumped = from_hexdump(raw.decode("ascii"))
+    except UnicodeDecodeError:
+        dumped = None
+    return raw if dumped is None else dumped
+
+
+@app.command(epilog="Example: dissector rops | grep Sync")
+def rops(form: Annotated[Format, typer.Option("-T", help="Output format.")] = Format.TEXT) -> None:
+    """Every ROP: id, name, spec section, where its grammar is."""
+    from dissector.grammar.rops import ROPS
+    from dissector.views.json import dumps
+    from dissector.views.table import rops_lines
+
+    definitions = [ROPS[rop_id] for rop_id in sorted(ROPS)]
+    if form is Format.TEXT:
+        emit(rops_lines(definitions))
+        return
+    lines = (
+        dumps({"rop_id": one.rop_id, "name": one.name, "spec": one.spec, "where": one.where,
+               "layout": one.request is not None or bool(one.responses)})
+        for one in definitions
+    )  # fmt: skip
+    emit(json_array(lines) if form is Format.JSON else lines)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"dissector {version('mapi-dissector')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    pass
+
+
+def run(application: Callable[..., Any], name: str) -> None:
+    """Run a command line: errors become one line and exit code 2, a closed pipe ends quietly."""
+    try:
+        application()
+        sys.stdout.flush()
+    except DissectorError as error:
+        sys.stdout.flush()
+        print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def main() -> None:
+    run(app, "dissector")

@@ -1,0 +1,86 @@
+"""The only wiring: a path becomes exchanges.
+
+capture -> TCP -> HTTP or DCE/RPC -> calls -> exchanges, all of it lazy: the first exchange comes out while the file is
+still being read, and nothing is kept but open streams and sessions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+from dissector.capture import Capture, open_capture
+from dissector.emsmdb import calls_from
+from dissector.node import Diagnostic
+from dissector.session.exchange import Exchange
+from dissector.session.tracker import Tracker
+from dissector.transport.messages import HttpExchange, Opaque, RpcCall
+from dissector.transport.protocols import handler
+from dissector.transport.tcp import reassemble
+
+
+@dataclass(slots=True)
+class Tally:
+    """What went by besides exchanges: for `dissector info`."""
+
+    http_exchanges: int = 0
+    http_other: int = 0
+    rpc_calls: int = 0
+    rpc_other: Counter[str] = field(default_factory=Counter)
+    opaque: list[Opaque] = field(default_factory=list)
+    diagnostics: list[tuple[int, Diagnostic]] = field(default_factory=list)
+
+
+class Dissection:
+    """An open capture. Iterate exchanges() once; tally, tracker and capture.summary are complete after it."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.capture = capture
+        self.tracker = Tracker()
+        self.tally = Tally()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.capture.close()
+
+    def messages(self) -> Iterator[Any]:
+        """HttpExchange, RpcCall and Opaque, in order of completion."""
+        return reassemble(self.capture.segments(), self.capture.data, handler)
+
+    def exchanges(self) -> Iterator[Exchange]:
+        tally = self.tally
+        for message in self.messages():
+            if isinstance(message, Opaque):
+                tally.opaque.append(message)
+                continue
+            call = calls_from(message)
+            if isinstance(message, HttpExchange):
+                tally.http_exchanges += 1
+                tally.http_other += call is None
+            elif isinstance(message, RpcCall):
+                tally.rpc_calls += 1
+                if call is None:
+                    tally.rpc_other[str(message.interface or "interface unknown")] += 1
+            if call is not None:
+                yield self.tracker.exchange(call)
+
+
+def dissect(
+    path: str | Path | BinaryIO,
+    *,
+    engine: str = "auto",
+    options: Mapping[str, str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dissection:
+    """Open a capture for dissection.
+
+    engine: "native", "pyshark" (through tshark), or "auto" (native, or tshark where traffic is TLS and keys are there).
+    options: tshark-style preferences, e.g. {"tls.keylog_file": "keys.txt"}. progress: called with (bytes done, total).
+    Raises CaptureError, EngineError.
+    """
+    return Dissection(open_capture(path, engine=engine, options=options or {}, progress=progress))

@@ -1,0 +1,86 @@
+"""What a server session remembers between ROPs: logons, server objects behind handles, names of named properties.
+
+Everything here was seen on the wire; nothing is guessed. A handle whose opening the capture did not show is simply not
+in the table.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dissector.model.ids import ObjectId
+
+NO_HANDLE = 0xFFFFFFFF
+"""A slot of the server object handle table that holds nothing (yet)."""
+
+SPECIAL_FOLDERS = (
+    (
+        "Public root", "IPM subtree", "Non-IPM subtree", "EFORMS registry", "Free/Busy", "Offline address book",
+        "EFORMS registry (locale)", "Free/Busy (local site)", "Offline address book (local site)", "NNTP article index",
+    ),
+    (
+        "Root", "Deferred Action", "Spooler Queue", "IPM subtree", "Inbox", "Outbox", "Sent Items", "Deleted Items",
+        "Common Views", "Schedule", "Search", "Views", "Shortcuts",
+    ),
+)  # fmt: skip
+"""Names of the folders in a RopLogon response, in order [MS-OXCSTOR] 2.2.1.1.3: of a public logon, of a private one."""
+
+
+@dataclass(slots=True)
+class ServerObject:
+    """What stands behind one handle: its kind, where it came from, and what later ROPs need to know of it."""
+
+    handle: int
+    kind: str
+    logon_id: int
+    exchange: int
+    rop: str
+    parent: int | None = None
+    columns: Sequence[int] | None = None
+    recipient_columns: Sequence[int] | None = None
+    folder_id: ObjectId | None = None
+    message_id: ObjectId | None = None
+    property_tag: int | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Logon:
+    """One RopLogon: its flags decide how some later ROPs are laid out, its folder ids name the special folders."""
+
+    logon_id: int
+    handle: int
+    flags: int
+    essdn: str
+    folder_ids: Sequence[ObjectId] = ()
+    mailbox_guid: uuid.UUID | None = None
+    replica_id: int | None = None
+    replica_guid: uuid.UUID | None = None
+    named: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Session:
+    """One session context (an EMSMDB context handle or the cookies of a MAPI/HTTP session)."""
+
+    number: int
+    transport: str
+    client: str
+    server: str
+    first_frame: int
+    user_dn: str = ""
+    began: bool = False
+    """Whether the capture shows the call that opened the session (Connect, EcDoConnectEx, EcDoConnect)."""
+    last_frame: int = 0
+    exchanges: int = 0
+    codepage: str | None = None
+    logons: dict[int, Logon] = field(default_factory=dict)
+    objects: dict[int, ServerObject] = field(default_factory=dict)
+
+    def named_properties(self, logon_id: int) -> dict[int, str]:
+        """Names of the ids from 0x8000 up that this logon has shown so far."""
+        logon = self.logons.get(logon_id)
+        return logon.named if logon is not None else {}

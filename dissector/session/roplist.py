@@ -1,0 +1,172 @@
+"""ROP buffers taken apart into ROPs, and responses paired with their requests.
+
+A ROP list carries no lengths: where one ROP ends is known only by reading it. So a ROP that cannot be read (no
+published layout, missing context, broken bytes) makes the rest of its list opaque; that rest stays visible with the
+reason. Responses stand in the order of their requests (RopRelease has none); RopNotify, RopPending, RopBackoff and
+RopBufferTooSmall answer no request of their own.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from construct import Construct
+
+from dissector.grammar.base import GrammarError, parse
+from dissector.grammar.rops import ROPS
+from dissector.grammar.rops.base import RopDef
+from dissector.node import Diagnostic, Severity
+from dissector.session.exchange import RopBuffer, RopSide
+from dissector.source import ByteSource
+
+ANSWERED_AS = {0x20: (0x20, 0x1F)}
+"""Response RopIds that also answer another request: RopGetMessageStatus is answered as RopSetMessageStatus."""
+
+Choose = Callable[[bytes, int, int], tuple[RopDef | None, Construct | None, Mapping[str, Any]]]
+
+
+def read_requests(source: ByteSource, params: Callable[[RopDef, int], Mapping[str, Any]]) -> RopBuffer:
+    """The ROP buffer of a request. params gives what a request layout needs, by definition and LogonId."""
+
+    def choose(data: bytes, at: int, end: int) -> tuple[RopDef | None, Construct | None, Mapping[str, Any]]:
+        definition = ROPS.get(data[at])
+        if definition is None or definition.request is None:
+            return definition, None, {}
+        given = params(definition, data[at + 1]) if at + 1 < end else {}
+        return definition, definition.request, given
+
+    return _read(source, choose, is_response=False, took=lambda side: None)
+
+
+def read_responses(
+    source: ByteSource,
+    requests: Sequence[RopSide],
+    answered: set[int],
+    params: Callable[[RopDef, RopSide | None, bytes, int], Mapping[str, Any]],
+    took: Callable[[RopSide, int | None], None],
+) -> RopBuffer:
+    """The ROP buffer of a response.
+
+    requests: the ROPs of the request, in order; answered: positions in it that have their response (filled here, and
+    kept over the buffers of a chain). params gives what a layout needs from the session. took is called for every
+    response as soon as it is read, with the position of its request, so that the session is up to date for the next.
+    """
+    current: list[int | None] = [None]
+
+    def choose(data: bytes, at: int, end: int) -> tuple[RopDef | None, Construct | None, Mapping[str, Any]]:
+        rop_id = data[at]
+        definition = ROPS.get(rop_id)
+        current[0] = None
+        if definition is None or not definition.responses:
+            return definition, None, {}
+        if not definition.has_return_value:
+            return definition, definition.responses[0], params(definition, None, data, at)
+        position = current[0] = _request_of(rop_id, data[at + 1] if at + 1 < end else None, requests, answered)
+        request = requests[position] if position is not None else None
+        given = params(definition, request, data, at)
+        if end - at < 6:
+            return definition, definition.responses[0], given
+        return_value = struct.unpack_from("<I", data, at + 2)[0]
+        layout = definition.response_layout(return_value)
+        if return_value and definition.short_failure is not None and return_value not in definition.responses:
+            layout = _failure_form(definition, data, at, end, given, _next_ids(requests, position))
+        return definition, layout, given
+
+    def taken(side: RopSide) -> None:
+        if current[0] is not None:
+            answered.add(current[0])
+        took(side, current[0])
+
+    return _read(source, choose, is_response=True, took=taken)
+
+
+def _request_of(rop_id: int, index: int | None, requests: Sequence[RopSide], answered: set[int]) -> int | None:
+    """The position of the request that a response belongs to: RopId and echoed index agree, first unanswered.
+
+    A packed response (the same ROP again in a later buffer of the chain) belongs to the last answered one.
+    """
+    wanted = ANSWERED_AS.get(rop_id, (rop_id,))
+    again = None
+    for position, request in enumerate(requests):
+        if request.rop_id not in wanted or request.value is None or request.definition is None:
+            continue
+        if request.definition.index is not None and request.value.get(request.definition.index) != index:
+            continue
+        if position not in answered:
+            return position
+        again = position
+    return again
+
+
+def _next_ids(requests: Sequence[RopSide], position: int | None) -> set[int]:
+    """RopIds that may follow the response of request `position`."""
+    after = requests[position + 1 :] if position is not None else requests
+    ids = {0x2A, 0x6E, 0xF9, 0xFF}
+    for request in after:
+        if request.definition is not None and request.definition.responses:
+            ids.add(0x20 if request.rop_id == 0x1F else request.rop_id)
+            break
+    return ids
+
+
+def _failure_form(
+    definition: RopDef, data: bytes, at: int, end: int, given: Mapping[str, Any], following: set[int]
+) -> Construct:
+    """The failure layout that fits what comes next: the full one of the spec, or the short one some servers send."""
+    full = definition.responses[None]
+    assert definition.short_failure is not None
+    try:
+        _, stop = parse(full, data, at, end, **given)
+        if stop == end or data[stop] in following:
+            return full
+    except GrammarError:
+        pass
+    return definition.short_failure
+
+
+def _read(source: ByteSource, choose: Choose, is_response: bool, took: Callable[[RopSide], None]) -> RopBuffer:
+    data = source.data
+    size = len(data)
+    trouble: list[tuple[int, int, Diagnostic]] = []
+    rops: list[RopSide] = []
+    if size < 2:
+        if size:
+            trouble.append((0, size, Diagnostic(Severity.MALFORMED, "too short for a RopSize")))
+        return RopBuffer(source, 0, rops, (), size, trouble)
+    rop_size = struct.unpack_from("<H", data)[0]
+    end = min(max(rop_size, 2), size)
+    at = 2
+    while at < end:
+        definition, layout, params = choose(data, at, end)
+        value, error, stop = None, None, end
+        if layout is None:
+            error = _unreadable(data[at], definition, is_response, at)
+        else:
+            try:
+                value, stop = parse(layout, data, at, end, **params)
+            except GrammarError as problem:
+                error = problem
+        side = RopSide(data[at], definition, layout, source, at, stop - at, value, params, is_response, error)
+        rops.append(side)
+        took(side)
+        at = stop
+    if rop_size != end:
+        message = f"RopSize is {rop_size}, the buffer has {size} bytes"
+        trouble.append((end, 0, Diagnostic(Severity.MALFORMED, message)))
+    count = (size - end) // 4
+    handles = struct.unpack_from(f"<{count}I", data, end)
+    odd = end + 4 * count
+    if odd < size:
+        trouble.append((odd, size - odd, Diagnostic(Severity.MALFORMED, "not a whole handle")))
+    return RopBuffer(source, rop_size, rops, handles, end, trouble)
+
+
+def _unreadable(rop_id: int, definition: RopDef | None, is_response: bool, at: int) -> GrammarError:
+    if definition is None:
+        return GrammarError(Severity.MALFORMED, f"0x{rop_id:02X} is no RopId", at)
+    what = "response" if is_response else "request"
+    if definition.request is None and not definition.responses:
+        return GrammarError(Severity.NO_CONTEXT, f"{definition.name} has no published layout", at)
+    return GrammarError(Severity.MALFORMED, f"{definition.name} has no {what}", at)

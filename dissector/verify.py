@@ -1,0 +1,178 @@
+"""Decode, encode again, compare: the proof that a tree says what the bytes say.
+
+Counted are PDUs: every ROP, every ROP buffer, every envelope (HTTP body, RPC stub, header chain, auxiliary block). A
+PDU is identical when building its decoded value gives the bytes that were captured, different when it gives others; a
+PDU that could not be decoded has undecoded bytes instead. Sealed stubs are opaque by design and count as neither.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from dissector.grammar.base import build
+from dissector.node import Diagnostic, Node, Severity, Undecoded
+from dissector.session.exchange import Exchange, RopBuffer, RopSide
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong at one place: the exchange, its frame, the PDU, and why."""
+
+    exchange: int
+    frame: int
+    pdu: str
+    message: str
+
+
+@dataclass(slots=True)
+class Report:
+    """The sums of a verification. ok: nothing different, nothing undecoded, no BUG."""
+
+    exchanges: int = 0
+    rops: int = 0
+    pdus: int = 0
+    identical: int = 0
+    different: int = 0
+    decoded_bytes: int = 0
+    undecoded_bytes: int = 0
+    unknown_rops: Counter[str] = field(default_factory=Counter)
+    diagnostics: Counter[str] = field(default_factory=lambda: Counter({one.value: 0 for one in Severity}))
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not (self.different or self.undecoded_bytes or self.diagnostics["BUG"])
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "exchanges": self.exchanges,
+            "rops": self.rops,
+            "pdus": self.pdus,
+            "identical": self.identical,
+            "different": self.different,
+            "decoded_bytes": self.decoded_bytes,
+            "undecoded_bytes": self.undecoded_bytes,
+            "unknown_rops": dict(self.unknown_rops),
+            "diagnostics": dict(self.diagnostics),
+            "findings": [
+                {"exchange": one.exchange, "frame": one.frame, "pdu": one.pdu, "message": one.message}
+                for one in self.findings
+            ],
+        }
+
+
+MOST_FINDINGS = 1000
+
+
+def verify_exchange(exchange: Exchange, report: Report) -> None:
+    """Add one exchange to the report."""
+    report.exchanges += 1
+    report.rops += len(exchange.rops)
+
+    def found(pdu: str, message: str) -> None:
+        if len(report.findings) < MOST_FINDINGS:
+            report.findings.append(Finding(exchange.number, exchange.frame, pdu, message))
+
+    for name, original, rebuilt in _pdus(exchange):
+        report.pdus += 1
+        if rebuilt == original:
+            report.identical += 1
+        elif rebuilt is not None:
+            report.different += 1
+            at = next((i for i, (a, b) in enumerate(zip(original, rebuilt, strict=False)) if a != b), None)
+            place = at if at is not None else min(len(original), len(rebuilt))
+            sizes = f"{len(original)} bytes captured, {len(rebuilt)} built"
+            found(name, f"built again it differs at byte {place} ({sizes})")
+    for rop in exchange.rops:
+        for side in (rop.request, rop.response):
+            if side is not None and side.layout is None:
+                report.unknown_rops[side.name] += 1
+    for tree in exchange.trees():
+        for diagnostic, node in _walk(tree, report):
+            report.diagnostics[diagnostic.severity.value] += 1
+            if diagnostic.severity is not Severity.NOTE:
+                found(node.name, f"{diagnostic.severity.value}: {diagnostic.message}")
+        for fault in tiling_faults(tree):
+            report.diagnostics[Severity.BUG.value] += 1
+            found(tree.name, f"BUG: {fault}")
+
+
+def _walk(tree: Node, report: Report) -> Iterator[tuple[Diagnostic, Node]]:
+    for node in tree.walk():
+        for diagnostic in node.diagnostics:
+            yield diagnostic, node
+        if not node.children:
+            if isinstance(node.value, Undecoded):
+                report.undecoded_bytes += node.length
+            else:
+                report.decoded_bytes += node.length
+
+
+def _pdus(exchange: Exchange) -> Iterator[tuple[str, bytes, bytes | None]]:
+    for side in (exchange.call.request, exchange.call.response):
+        if side is not None:
+            yield from side.pdus()
+    for buffer in (*exchange.request_buffers, *exchange.response_buffers):
+        parts = []
+        for rop in buffer.rops:
+            original = buffer.source.data[rop.offset : rop.offset + rop.length]
+            rebuilt = rebuild_rop(rop)
+            parts.append(rebuilt if rebuilt is not None else original)
+            yield f"{rop.name} {'response' if rop.is_response else 'request'}", original, rebuilt
+        yield "ROP buffer", buffer.source.data, rebuild_buffer(buffer, parts)
+
+
+def rebuild_rop(side: RopSide) -> bytes | None:
+    """The bytes that the decoded value builds to; None where there is no decoded value."""
+    if side.value is None or side.layout is None:
+        return None
+    try:
+        return build(side.layout, side.value, **side.params)
+    except Exception as error:
+        return f"cannot be built: {error}".encode()
+
+
+def rebuild_buffer(buffer: RopBuffer, rops: list[bytes]) -> bytes:
+    """A ROP buffer from its parts: RopSize, the ROPs, the handle table, and what stood unread between them."""
+    if len(buffer.source.data) < 2:
+        return buffer.source.data
+    made = struct.pack("<H", buffer.rop_size) + b"".join(rops)
+    made += struct.pack(f"<{len(buffer.handles)}I", *buffer.handles)
+    for offset, length, _ in buffer.trouble:
+        made += buffer.source.data[offset : offset + length]
+    return made
+
+
+def tiling_faults(root: Node) -> Iterator[str]:
+    """Where the children of a node do not cover its bytes exactly once, each fault in words.
+
+    Children in another source than their parent's (a decompressed payload) must cover that source from end to end.
+    """
+    for node in root.walk():
+        children = [child for child in node.children if child.length or child.children]
+        if not children:
+            continue
+        own = [child for child in children if child.source is node.source]
+        if own and len(own) == len(children):
+            yield from _gaps(node, own, node.offset, node.end)
+        derived: dict[int, list[Node]] = {}
+        for child in children:
+            if child.source is not node.source:
+                derived.setdefault(id(child.source), []).append(child)
+        for group in derived.values():
+            yield from _gaps(node, group, 0, len(group[0].source.data))
+
+
+def _gaps(parent: Node, children: list[Node], start: int, end: int) -> Iterator[str]:
+    at = start
+    for child in children:
+        if child.offset != at:
+            what = "leave a gap before" if child.offset > at else "overlap at"
+            yield f"the parts of {parent.name} at offset {parent.offset} {what} {child.name} at {child.offset}"
+        at = child.end
+    if at != end:
+        yield f"the parts of {parent.name} at offset {parent.offset} end at {at}, it ends at {end}"

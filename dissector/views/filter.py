@@ -1,0 +1,162 @@
+"""-Y expressions: which rows to show.
+
+    rop == RopOpenFolder and error != 0        RopSetProperties        frame >= 120 and not call == Connect
+    rop contains Sync || rop in {RopLogon RopRelease}                  summary matches "Inbox"
+
+As in a tshark display filter: `and`/`&&`, `or`/`||`, `not`/`!`, parentheses, ==, !=, <, <=, >, >=, contains, matches,
+in {...}. A bare ROP name means rop == NAME; a bare field means that the row has it. A comparison with a field that the
+row does not have is false.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from lark import Lark, Transformer, v_args
+from lark.exceptions import UnexpectedEOF, UnexpectedInput, VisitError
+
+from dissector.errors import FilterError
+from dissector.grammar.rops import BY_NAME
+from dissector.views.rows import Row
+
+GRAMMAR = r"""
+    ?start: either
+    ?either: both (("or" | "||") both)*
+    ?both: negated (("and" | "&&") negated)*
+    ?negated: ("not" | "!") negated -> negation
+            | "(" either ")"
+            | comparison
+    ?comparison: NAME OPERATOR value -> compare
+               | NAME "in" "{" value (","? value)* "}" -> member
+               | NAME -> bare
+    ?value: NUMBER -> number | STRING -> string | NAME -> word
+    OPERATOR: "==" | "!=" | "<=" | ">=" | "<" | ">" | "contains" | "matches" | "~"
+    NUMBER.2: /-?(0x[0-9a-fA-F]+|[0-9]+(\.[0-9]+)?)(?![\w-])/
+    NAME: /[A-Za-z_][\w.-]*/
+    STRING: /"[^"]*"/
+    %ignore /\s+/
+"""
+
+FIELDS: dict[str, Callable[[Row], Any]] = {
+    "rop": lambda row: row.rop,
+    "rop_id": lambda row: row.rop_id,
+    "exchange": lambda row: row.exchange,
+    "frame": lambda row: row.frame,
+    "time": lambda row: row.time,
+    "error": lambda row: row.return_code,
+    "return_name": lambda row: row.return_name or None,
+    "call": lambda row: row.call,
+    "transport": lambda row: row.transport,
+    "session": lambda row: row.session,
+    "logon_id": lambda row: row.logon_id,
+    "index": lambda row: row.index,
+    "handle": lambda row: [value for value in (row.handles or {}).values() if value is not None] or None,
+    "kind": lambda row: row.kind,
+    "summary": lambda row: row.summary or None,
+}
+
+OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "contains": lambda have, want: str(want).lower() in str(have).lower(),
+    "matches": lambda have, want: re.search(str(want), str(have), re.IGNORECASE) is not None,
+}
+OPERATORS["~"] = OPERATORS["matches"]
+
+Test = Callable[[Row], bool]
+
+
+def _same_kind(have: Any, want: Any) -> bool:
+    return isinstance(have, str) == isinstance(want, str)
+
+
+def _field(name: str) -> Callable[[Row], Any]:
+    field = FIELDS.get(name)
+    if field is None:
+        raise FilterError(f"-Y: no field is called {str(name)!r}; there are {', '.join(FIELDS)}, and ROP names")
+    return field
+
+
+@v_args(inline=True)
+class _Tests(Transformer[Any, Test]):
+    def number(self, text: str) -> float | int:
+        return float(text) if "." in text else int(text, 0)
+
+    def string(self, text: str) -> str:
+        return text[1:-1]
+
+    def word(self, text: str) -> str:
+        return str(text)
+
+    def compare(self, name: str, symbol: str, want: Any) -> Test:
+        field, test = _field(name), OPERATORS[symbol]
+        if symbol in ("matches", "~"):
+            try:
+                re.compile(str(want))
+            except re.error as error:
+                raise FilterError(f"-Y: {want!r} is no regular expression: {error}") from error
+        textual = symbol in ("contains", "matches", "~")
+
+        def passes(row: Row) -> bool:
+            have = field(row)
+            values = have if isinstance(have, list) else [have]
+            return any(
+                test(value, want) for value in values if value is not None and (textual or _same_kind(value, want))
+            )
+
+        return passes
+
+    def member(self, name: str, *wanted: Any) -> Test:
+        field = _field(name)
+
+        def passes(row: Row) -> bool:
+            have = field(row)
+            return any(value in wanted for value in (have if isinstance(have, list) else [have]))
+
+        return passes
+
+    def bare(self, name: str) -> Test:
+        if name.startswith("Rop"):
+            if name not in BY_NAME:
+                raise FilterError(f"-Y: no ROP is called {name}; `dissector rops` lists them")
+            return lambda row: row.rop == name
+        field = _field(name)
+        return lambda row: field(row) is not None
+
+    def negation(self, test: Test) -> Test:
+        return lambda row: not test(row)
+
+    def both(self, *tests: Test) -> Test:
+        return lambda row: all(test(row) for test in tests)
+
+    def either(self, *tests: Test) -> Test:
+        return lambda row: any(test(row) for test in tests)
+
+
+@cache
+def _parser() -> Lark:
+    return Lark(GRAMMAR, parser="lalr", transformer=None, maybe_placeholders=False)
+
+
+def compile_filter(expression: str | None) -> Test:
+    """A test of rows. Raises FilterError with the place in the expression that does not parse."""
+    if expression is None or not expression.strip():
+        return lambda row: True
+    try:
+        return _Tests().transform(_parser().parse(expression))
+    except UnexpectedInput as error:
+        ended = isinstance(error, UnexpectedEOF) or getattr(getattr(error, "token", None), "type", "") == "$END"
+        place = "at its end" if ended else f"at column {getattr(error, 'column', 0)}"
+        raise FilterError(f"-Y: cannot read {expression!r} {place}; example: RopOpenFolder and error != 0") from error
+    except VisitError as error:
+        if isinstance(error.orig_exc, FilterError):
+            raise error.orig_exc from None
+        raise

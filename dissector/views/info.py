@@ -1,0 +1,129 @@
+"""`dissector info`: what is inside a capture, and what could not be read and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from dissector.pipeline import Dissection
+from dissector.views.text import clock
+
+
+def gather(dissection: Dissection, name: str) -> dict[str, Any]:
+    """Read the whole capture and count. The dict is what -T json prints."""
+    calls: Counter[str] = Counter()
+    rops: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
+    notes: Counter[tuple[str, str]] = Counter()
+    unanswered = exchanges = 0
+    first = last = 0.0
+    for exchange in dissection.exchanges():
+        exchanges += 1
+        calls[f"{exchange.call.transport} {exchange.call.name}"] += 1
+        unanswered += exchange.call.response is None
+        moment = exchange.time
+        first, last = (min(first, moment) if first else moment), max(last, moment)
+        for rop in exchange.rops:
+            rops[rop.name] += rop.continues is None
+            if rop.return_value:
+                errors[f"{rop.name} {rop.return_name or hex(rop.return_value)}"] += 1
+            for side in (rop.request, rop.response):
+                if side is not None and side.error is not None:
+                    notes[side.error.severity.value, f"{side.name}: {side.error.message}"] += 1
+        for found in exchange.diagnostics:
+            notes[found.severity.value, found.message] += 1
+    tally, tracker = dissection.tally, dissection.tracker
+    return {
+        "capture": {"name": name, **dissection.capture.summary.as_json()},
+        "first": first,
+        "last": last,
+        "http": {"exchanges": tally.http_exchanges, "not_mapi": tally.http_other},
+        "rpc": {"calls": tally.rpc_calls, "not_mapi": dict(tally.rpc_other)},
+        "opaque": [
+            {"kind": one.kind, "label": one.label, "bytes": one.bytes, "frame": one.first_frame} for one in tally.opaque
+        ],
+        "sessions": [
+            {
+                "session": one.number, "transport": one.transport, "client": one.client, "server": one.server,
+                "user": one.user_dn, "frames": [one.first_frame, one.last_frame], "exchanges": one.exchanges,
+                "from_the_start": one.began,
+            }
+            for one in tracker.sessions
+        ],
+        "exchanges": exchanges,
+        "unanswered": unanswered,
+        "calls": dict(calls.most_common()),
+        "rops": dict(rops.most_common()),
+        "errors": dict(errors.most_common()),
+        "trouble": [
+            {"severity": severity, "message": message, "count": count}
+            for (severity, message), count in notes.most_common()
+        ],
+    }  # fmt: skip
+
+
+def info_lines(facts: dict[str, Any], colour: bool) -> Iterator[str]:
+    """The facts as tables that fit the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(no_color=not colour, highlight=False, soft_wrap=False)
+
+    def lines(table: Table) -> Iterator[str]:
+        with console.capture() as captured:
+            console.print(table)
+        yield from captured.get().rstrip("\n").split("\n")
+
+    def table(title: str, *columns: str) -> Table:
+        made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            made.add_column(column, justify="right" if column == "count" else "left", overflow="fold")
+        return made
+
+    about = table("", "", "")
+    about.show_header = False
+    capture = dict(facts["capture"])
+    for name in ("name", "format", "frames", "bytes", "segments", "connections"):
+        if capture.get(name) not in (None, ""):
+            about.add_row(name, str(capture[name]))
+    for name in ("link_types", "protocols", "skipped"):
+        if capture.get(name):
+            about.add_row(name.replace("_", " "), ", ".join(f"{key} {count}" for key, count in capture[name].items()))
+    if facts["first"]:
+        about.add_row("time", f"{clock(facts['first'])} to {clock(facts['last'])} UTC")
+    about.add_row("HTTP", f"{facts['http']['exchanges']} exchanges, {facts['http']['not_mapi']} of them not MAPI")
+    others = sum(facts["rpc"]["not_mapi"].values())
+    about.add_row("DCE/RPC", f"{facts['rpc']['calls']} calls, {others} of them not MAPI")
+    total = sum(facts["rops"].values())
+    about.add_row("MAPI", f"{facts['exchanges']} exchanges ({facts['unanswered']} without response), {total} ROPs")
+    yield from lines(about)
+    if facts["sessions"]:
+        sessions = table("Sessions", "session", "transport", "client", "server", "frames", "exchanges", "user")
+        for one in facts["sessions"]:
+            user = one["user"] or ("" if one["from_the_start"] else "(began before the capture)")
+            sessions.add_row(
+                str(one["session"]), one["transport"], one["client"], one["server"],
+                f"{one['frames'][0]}-{one['frames'][1]}", str(one["exchanges"]), user,
+            )  # fmt: skip
+        yield ""
+        yield from lines(sessions)
+    for title, key in (("Calls", "calls"), ("ROPs", "rops"), ("Errors returned", "errors")):
+        if facts[key]:
+            counts = table(title, "count", "name")
+            for name, count in facts[key].items():
+                counts.add_row(str(count), name)
+            yield ""
+            yield from lines(counts)
+    unread = table("Not read, and why", "count", "what")
+    for one in facts["opaque"]:
+        unread.add_row(f"{one['bytes']} bytes", f"frame {one['frame']}: {one['label']}")
+    for name, count in facts["rpc"]["not_mapi"].items():
+        unread.add_row(str(count), f"DCE/RPC calls of {name}: not an Exchange interface")
+    for one in facts["trouble"]:
+        unread.add_row(str(one["count"]), f"{one['severity']}: {one['message']}")
+    for problem in capture.get("diagnostics", ()):
+        unread.add_row("", f"{problem['severity']}: {problem['message']}")
+    if unread.row_count:
+        yield ""
+        yield from lines(unread)

@@ -1,0 +1,164 @@
+"""One row per ROP: what `dissector list` prints and what -Y filters on."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dissector.grammar.base import labeller_of
+from dissector.grammar.names import error_name, property_name
+from dissector.model.ids import LongTermId, ObjectId
+from dissector.node import Undecoded
+from dissector.session.exchange import Exchange, Rop, RopSide
+from dissector.session.objects import SPECIAL_FOLDERS, Session
+
+
+@dataclass(slots=True)
+class Row:
+    """A ROP with request and response paired, or a call that carries none (rop is None then).
+
+    frame: where the request ended (the response, when the request was not captured). time: seconds since 1970.
+    handles: server object handles by request field name. return_code: of the ROP, or of a call without ROPs.
+    """
+
+    exchange: int
+    frame: int
+    response_frame: int | None
+    time: float
+    transport: str
+    call: str
+    session: int | None
+    rop: str | None = None
+    rop_id: int | None = None
+    index: int | None = None
+    logon_id: int | None = None
+    handles: dict[str, int | None] | None = None
+    kind: str | None = None
+    return_code: int | None = None
+    return_name: str = ""
+    summary: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def rows_of(exchange: Exchange) -> Iterator[Row]:
+    """The rows of an exchange, one per ROP in the order of the request, then what only the response holds."""
+    call, session = exchange.call, exchange.session
+    answered = call.response.frame if call.response is not None else None
+    head = (
+        exchange.number, exchange.frame, answered, exchange.time, call.transport, call.name,
+        session.number if session is not None else None,
+    )  # fmt: skip
+    if not exchange.rops:
+        code = call.response.return_code if call.response is not None else None
+        yield Row(
+            *head, return_code=code, return_name=error_name(code) if code is not None else "",
+            summary=call_summary(exchange),
+        )  # fmt: skip
+        return
+    for rop in exchange.rops:
+        yield Row(
+            *head, rop.name, rop.rop_id, rop.index, rop.logon_id, rop.handles, rop.kind, rop.return_value,
+            rop.return_name, summary(rop, session),
+        )  # fmt: skip
+
+
+def call_summary(exchange: Exchange) -> str:
+    """What a call without ROPs is about: the user of a Connect, the event of a NotificationWait."""
+    parts = []
+    for side in (exchange.call.request, exchange.call.response):
+        for name, value in (side.fields if side is not None else {}).items():
+            if isinstance(value, str) and value:
+                parts.append(f"{name}={shorten(value)}")
+            elif name in ("EventPending", "StatusCode", "X-ResponseCode") and value not in (None, 0, "0"):
+                parts.append(f"{name}={value}")
+    if exchange.call.response is None:
+        parts.append("no response captured")
+    return " ".join(parts)
+
+
+def summary(rop: Rop, session: Session | None) -> str:
+    """The fields that tell most, in one line."""
+    parts: list[str] = []
+    seen: set[str] = set()
+    for name in rop.definition.summary if rop.definition is not None else ():
+        for side in (rop.request, rop.response):
+            if side is None or side.value is None or name in seen:
+                continue
+            value = side.value.get(name)
+            if value is None:
+                continue
+            seen.add(name)
+            parts.append(f"{name}={field_text(side, name, value, rop, session)}")
+    if rop.continues is not None:
+        parts.append("(packed: answers the same request)")
+    elif rop.request is None and rop.definition is not None and rop.definition.has_return_value:
+        parts.append("(request not captured)")
+    elif rop.response is None and rop.definition is not None and rop.definition.responses:
+        parts.append("(no response captured)")
+    for side in (rop.request, rop.response):
+        if side is not None and side.error is not None:
+            what = "response" if side.is_response else "request"
+            parts.append(f"[{side.error.severity.value} {what}: {side.error.message}]")
+    return " ".join(parts)
+
+
+def field_text(side: RopSide, name: str, value: Any, rop: Rop, session: Session | None) -> str:
+    """One field of a summary: ids with the folder's name, flags and enums in words, property lists shortened."""
+    if isinstance(value, ObjectId):
+        special = special_folder(session, rop.logon_id, value)
+        return f"{value}({special})" if special else str(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        if name in ("PropertyTag", "StateProperty"):
+            return property_name(value) or f"0x{value:08X}"
+        field = next((one for one in getattr(side.layout, "subcons", ()) if one.name == name), None)
+        label = labeller_of(field.subcon) if field is not None else None
+        return (label(value) if label is not None else "") or str(value)
+    return value_text(value)
+
+
+def value_text(value: Any) -> str:
+    """Any value in a few characters."""
+    if isinstance(value, str):
+        return shorten(value)
+    if isinstance(value, Undecoded):
+        return f"<{len(value)} bytes not decoded>"
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>" if len(value) > 8 else value.hex() or "<empty>"
+    if isinstance(value, ObjectId | LongTermId | uuid.UUID):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return list_text(value)
+    if isinstance(value, dict):
+        if "PropertyTag" in value:
+            tag = value["PropertyTag"]
+            return f"{property_name(tag) or f'0x{tag:08X}'}={value_text(value.get('PropertyValue'))}"
+        shown = value.get("String", value.get("Value"))
+        return value_text(shown) if shown is not None else "{...}"
+    return str(value)
+
+
+def list_text(values: Sequence[Any], most: int = 3) -> str:
+    if values and all(isinstance(value, int) and value > 0xFFFF for value in values):
+        texts = [property_name(value) or f"0x{value:08X}" for value in values[:most]]
+    else:
+        texts = [value_text(value) for value in values[:most]]
+    more = f", +{len(values) - most}" if len(values) > most else ""
+    return f"[{', '.join(texts)}{more}]"
+
+
+def shorten(text: str, most: int = 48) -> str:
+    text = text if len(text) <= most else text[: most - 1] + "…"
+    return repr(text)
+
+
+def special_folder(session: Session | None, logon_id: int | None, folder: ObjectId) -> str:
+    """'Inbox' when the id is one of the special folders that this logon was given."""
+    logon = session.logons.get(logon_id) if session is not None and logon_id is not None else None
+    if logon is None or folder.counter == 0:
+        return ""
+    names = SPECIAL_FOLDERS[logon.flags & 1]
+    return next((name for name, known in zip(names, logon.folder_ids, strict=False) if known == folder), "")

@@ -1,0 +1,67 @@
+"""Rows as text: the list, the verification report, the table of ROPs. Streams: widths are fixed, not measured."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+
+from dissector.grammar.rops.base import RopDef
+from dissector.verify import Report
+from dissector.views.rows import Row
+from dissector.views.text import COLOUR, PLAIN
+
+HEAD = f"{'exch':>5} {'frame':>6} {'time':>11}  {'call':<11} {'ROP':<38} {'handle':>10}  {'result':<22} summary"
+
+
+def list_lines(rows: Iterable[Row], colour: bool) -> Iterator[str]:
+    """One line per row; time is relative to the first row, as in tshark. On a terminal lines are cut to its width."""
+    palette = COLOUR if colour else PLAIN
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    yield palette.dim + HEAD[:width] + palette.off
+    first: float | None = None
+    exchange = 0
+    for row in rows:
+        first = row.time if first is None else first
+        same = row.exchange == exchange
+        exchange = row.exchange
+        where = f"{'':5} {'':6} {'':11}" if same else f"{row.exchange:5} {row.frame:6} {row.time - first:11.6f}"
+        call = "" if same else row.call
+        line = f"{where}  {call:<11} {row.rop or '-':<38} {_handle(row):>10}  {_result(row):<22} {row.summary}"
+        line = line[:width].rstrip()
+        yield f"{palette.bad}{line}{palette.off}" if row.return_code and colour else line
+
+
+def _handle(row: Row) -> str:
+    known = [value for value in (row.handles or {}).values() if value is not None]
+    return f"0x{known[0]:x}" if known else ""
+
+
+def _result(row: Row) -> str:
+    if row.return_code is None:
+        return ""
+    if row.return_code == 0:
+        return "ok"
+    return row.return_name or f"0x{row.return_code:08X}"
+
+
+def report_lines(report: Report, colour: bool) -> Iterator[str]:
+    """The verification in words, findings first."""
+    palette = COLOUR if colour else PLAIN
+    for one in report.findings:
+        yield f"{palette.bad}exchange {one.exchange} frame {one.frame} {one.pdu}: {one.message}{palette.off}"
+    yield f"exchanges        {report.exchanges}"
+    yield f"ROPs             {report.rops}"
+    yield f"PDUs             {report.pdus}: {report.identical} identical, {report.different} different"
+    yield f"bytes            {report.decoded_bytes} decoded, {report.undecoded_bytes} undecoded"
+    for name, count in sorted(report.unknown_rops.items()):
+        yield f"no layout        {name}: {count}"
+    shown = ", ".join(f"{count} {name}" for name, count in report.diagnostics.items())
+    yield f"diagnostics      {shown}"
+
+
+def rops_lines(definitions: Iterable[RopDef]) -> Iterator[str]:
+    yield f"{'id':<5} {'name':<44} {'spec':<26} grammar"
+    for one in definitions:
+        where = one.where if one.request is not None or one.responses else "(named only: no published layout)"
+        yield f"0x{one.rop_id:02X}  {one.name:<44} {one.spec:<26} {where}"
