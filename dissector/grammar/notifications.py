@@ -42,7 +42,8 @@ NotificationData = Layout(
     "InsertAfterTableRowID" / When(_ROW_AFTER & _IS_MESSAGE, MessageId),
     "InsertAfterTableRowInstance" / When(_ROW_AFTER & _IS_MESSAGE, U32),
     "TableRowDataSize" / When(_ROW_AFTER, SizeOf(U16, "TableRowData")),
-    "TableRowData" / When(_ROW_AFTER, Sized(this.TableRowDataSize, PropertyRow(Param("columns")))),
+    "TableRowData"
+    / When(_ROW_AFTER, When(this.TableRowDataSize, Sized(this.TableRowDataSize, PropertyRow(Param("columns"))))),
     "HierarchyChanged" / When(_STATUS, Bool8),
     "FolderIDNumber" / When(_STATUS, Count(U32, "FolderIDs")),
     "FolderIDs" / When(_STATUS, Rows(this.FolderIDNumber, Data(22))),

@@ -6,19 +6,32 @@ is joined per context before it is parsed. The root of a stream follows from the
 
 from __future__ import annotations
 
-from construct import BytesInteger
-
 from dissector.grammar.base import (
-    U8, U16, U32, Bool8, Choice, Counted, Enumerated, Fixed, Flags, Guid, Layout, Multi, Rest, Rows, RowsToEnd, SizeOf,
-    When, this,
+    U8,
+    U16,
+    U32,
+    Bool8,
+    Choice,
+    Counted,
+    Enumerated,
+    Fixed,
+    Flags,
+    Guid,
+    Layout,
+    Multi,
+    Rest,
+    Rows,
+    RowsToEnd,
+    SizeOf,
+    When,
+    this,
 )  # fmt: skip
-from dissector.grammar.ids import FolderId, LongTermId, MessageId
+from dissector.grammar.ids import FolderId, GlobalCounter, LongTermId, MessageId
 from dissector.grammar.properties import PropertyTag, PropertyValue, TaggedPropertyValue
 from dissector.grammar.restrictions import Restriction
 from dissector.grammar.rops.base import SERVER_BUSY, RopDef, counted, counted_bytes, rop, sized, sized_unless_empty
 
 Xid = PredecessorChangeList = Rest
-GlobalCounter = BytesInteger(6)
 
 AS_MAXIMUM = 0xBABE
 """A BufferSize that says: up to MaximumBufferSize, or as much as the response has room for."""
