@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """-T of list and tree."""
 
     TEXT = "text"
@@ -31,14 +31,14 @@ class Format(str, Enum):
     JSONL = "jsonl"
 
 
-class Brief(str, Enum):
+class Brief(StrEnum):
     """-T of commands with one answer."""
 
     TEXT = "text"
     JSON = "json"
 
 
-class Engine(str, Enum):
+class Engine(StrEnum):
     """Who reads the packets."""
 
     AUTO = "auto"

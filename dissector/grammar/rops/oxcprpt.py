@@ -7,7 +7,22 @@ The row of RopGetPropertiesSpecific carries values without tags: those of the ma
 from __future__ import annotations
 
 from dissector.grammar.base import (
-    I64, U8, U16, U32, U64, Bool8, Bool16, Count, Enumerated, Flags, Guid, Param, Rows, SizeOf, When, this
+    I64,
+    U8,
+    U16,
+    U32,
+    U64,
+    Bool8,
+    Bool16,
+    Count,
+    Enumerated,
+    Flags,
+    Guid,
+    Param,
+    Rows,
+    SizeOf,
+    When,
+    this,
 )  # fmt: skip
 from dissector.grammar.properties import PropertyName, PropertyProblem, PropertyRow, PropertyTag, TaggedPropertyValue
 from dissector.grammar.rops.base import NULL_DESTINATION, RopDef, counted, counted_bytes, rop
