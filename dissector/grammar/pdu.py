@@ -18,8 +18,33 @@ from typing import Any, NamedTuple
 from construct import Construct, Container, Int16ub, Int32ub
 
 from dissector.grammar.base import (
-    U8, U16, U32, Choice, Count, Data, Enumerated, Fixed, Flags, GrammarError, Guid, Labelled, Layout, Multi, Param,
-    Rest, Rows, Sized, SizeOf, Str8, When, WhenMore, build, parse, read, this, trace,
+    U8,
+    U16,
+    U32,
+    Choice,
+    Count,
+    Data,
+    Enumerated,
+    Fixed,
+    Flags,
+    GrammarError,
+    Guid,
+    Labelled,
+    Layout,
+    Multi,
+    Param,
+    Rest,
+    Rows,
+    Sized,
+    SizeOf,
+    Str8,
+    When,
+    WhenMore,
+    build,
+    parse,
+    read,
+    this,
+    trace,
 )  # fmt: skip
 from dissector.grammar.names import enum_name, guid_name
 from dissector.node import Node, Severity, undecoded
