@@ -15,6 +15,7 @@ from dissector.grammar.base import (
     U8,
     Layout,
     MalformedError,
+    Sized,
     Traced,
     Undecoded,
     When,
@@ -23,7 +24,10 @@ from dissector.grammar.base import (
     spec_of,
 )  # fmt: skip
 
-__all__ = ["ByFirst", "ByMarks", "First", "Given", "HasValue", "Marked", "MaybeEmpty", "Nothing", "Outer", "WhenByte"]
+__all__ = [
+    "ByFirst", "ByMarks", "First", "Given", "HasValue", "Marked",
+    "MaybeEmpty", "Nothing", "Outer", "ToEnd", "WhenByte",
+]  # fmt: skip
 
 
 class _Nothing(Construct):  # type: ignore[misc]
@@ -157,6 +161,19 @@ class MaybeEmpty(Subconstruct):  # type: ignore[misc]
             stream.write(obj)
             return obj
         return self.subcon._build(obj, stream, context, path)
+
+
+class ToEnd(Subconstruct):  # type: ignore[misc]
+    """A structure in all the bytes that are left. What goes wrong in it stays in it, as in Sized."""
+
+    def _parse(self, stream: Any, context: Container, path: str) -> Any:
+        start = stream.tell()
+        size = len(stream.read())
+        stream.seek(start)
+        return Sized(size, self.subcon)._parse(stream, context, path)
+
+    def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
+        return Sized(0, self.subcon)._build(obj, stream, context, path)
 
 
 class HasValue(Subconstruct):  # type: ignore[misc]

@@ -12,7 +12,21 @@ messages.
 from __future__ import annotations
 
 from dissector.grammar.base import (
-    U8, U16, U32, Bool8, Count, Data, Enumerated, Flags, Layout, Param, Rows, Sized, SizeOf, StrIf, When, this
+    U16,
+    U32,
+    Bool8,
+    Count,
+    Data,
+    Enumerated,
+    Flags,
+    Layout,
+    Param,
+    Rows,
+    Sized,
+    SizeOf,
+    StrIf,
+    When,
+    this,
 )  # fmt: skip
 from dissector.grammar.ids import FolderId, MessageId
 from dissector.grammar.properties import PropertyRow, PropertyTag

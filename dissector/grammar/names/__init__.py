@@ -37,10 +37,10 @@ def _enums() -> dict[str, dict[int, str]]:
 
 
 def flag_names(table: str, value: int) -> str:
-    """'ReadState | Normal | 0x4'; the empty string for 0."""
+    """'ReadState | Normal | 0x4'; for 0 the name of mask 0, or the empty string where the table has none."""
     names, left = [], value
     for mask, name in _flags().get(table, ()):
-        if value & mask == mask:
+        if value & mask == mask and bool(mask) == bool(value):
             names.append(name)
             left &= ~mask
     if left:

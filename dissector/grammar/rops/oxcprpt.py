@@ -19,6 +19,7 @@ from dissector.grammar.base import (
     Flags,
     Guid,
     Param,
+    Present,
     Rows,
     SizeOf,
     When,
@@ -55,7 +56,6 @@ GET_NAMES_FROM_PROPERTY_IDS = rop(
     0x55, "RopGetNamesFromPropertyIds", "2.2.8.2",
     *_IDS,
     success=_NAMES,
-    warnings=(ERRORS_RETURNED,),
     summary=("PropertyIdCount", "PropertyIds", "PropertyNames"),
 )  # fmt: skip
 
@@ -65,7 +65,6 @@ GET_PROPERTIES_SPECIFIC = rop(
     "WantUnicode" / Bool16,
     *_TAGS,
     success=("RowData" / PropertyRow(Param("property_tags")),),
-    warnings=(ERRORS_RETURNED,),
     summary=("PropertyTagCount", "PropertyTags"),
     params=("property_tags", "codepage"),
 )  # fmt: skip
@@ -75,7 +74,6 @@ GET_PROPERTIES_ALL = rop(
     "PropertySizeLimit" / U16,
     "WantUnicode" / Bool16,
     success=_VALUES,
-    warnings=(ERRORS_RETURNED,),
     summary=("PropertyValueCount",),
     params=("codepage",),
 )  # fmt: skip
@@ -119,7 +117,7 @@ DELETE_PROPERTIES_NO_REPLICATE = rop(
 QUERY_NAMED_PROPERTIES = rop(
     0x5F, "RopQueryNamedProperties", "2.2.8.10",
     "QueryFlags" / Flags(U8, "QueryNamedPropertiesFlags"),
-    "HasGuid" / Bool8,
+    "HasGuid" / Present(Bool8, "PropertyGuid"),
     "PropertyGuid" / When(this.HasGuid, Guid),
     success=(
         "IdCount" / Count(U16, "PropertyIds"),

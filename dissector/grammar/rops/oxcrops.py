@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from dissector.grammar.base import U8, U16, U32, Count, Enumerated, Fixed, Layout, Rest, Rows, this
+from functools import cache
+
+from construct import Construct
+
+from dissector.grammar.base import U8, U16, U32, Count, Deferred, Enumerated, Fixed, Layout, Rows, RowsToEnd, this
+from dissector.grammar.forms import ByFirst, ToEnd
 from dissector.grammar.rops.base import RopDef, counted_bytes, response_only, rop
+
+
+@cache
+def _any_request() -> Construct:
+    from dissector.grammar.rops import ROPS
+
+    requests = {rop_id: definition.request for rop_id, definition in ROPS.items() if definition.request is not None}
+    return ByFirst(U8, "RopId", requests)
+
+
+RopRequests = RowsToEnd(Deferred(_any_request))
+"""Request ROPs back to back, to the end."""
 
 BUFFER_TOO_SMALL = response_only(
     0xFF, "RopBufferTooSmall", "2.2.15.1",
     "SizeNeeded" / U16,
-    "RequestBuffers" / Rest,
-    summary=("SizeNeeded",),
+    "RequestBuffers" / ToEnd(RopRequests),
+    summary=("SizeNeeded", "RequestBuffers"),
+    params=("logon_flags", "codepage"),
 )  # fmt: skip
 
 BackoffRop = Layout(

@@ -6,7 +6,7 @@ Param "columns". Where the capture did not show them, the row is NO_CONTEXT.
 
 from __future__ import annotations
 
-from dissector.grammar.base import I32, U8, U16, U32, Bool8, Count, Enumerated, Flags, Param, Rows, When, this
+from dissector.grammar.base import I32, U8, U16, U32, Bool8, Count, Enumerated, Flags, Param, Present, Rows, When, this
 from dissector.grammar.ids import ObjectIdField
 from dissector.grammar.properties import PropertyRow, PropertyTag
 from dissector.grammar.restrictions import Restriction
@@ -121,7 +121,7 @@ FIND_ROW = rop(
     *_BOOKMARK,
     success=(
         "RowNoLongerVisible" / Bool8,
-        "HasRowData" / Bool8,
+        "HasRowData" / Present(Bool8, "RowData"),
         "RowData" / When(this.HasRowData, TableRow),
     ),
     summary=("RestrictionData", "Origin", "HasRowData", "RowNoLongerVisible"),
