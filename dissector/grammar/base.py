@@ -181,7 +181,7 @@ class Traced(Renamed):  # type: ignore[misc]
         tracer.stack.append(node)
         try:
             value = self.subcon._parse(stream, context, path)
-            node.length = stream.tell() - start
+            node.length = tracer.base + stream.tell() - node.offset  # alignment (ndr.py) may have moved the offset
         except Exception as error:
             node.length = node.children[-1].end - node.offset if node.children else 0
             if not getattr(error, "_noted", False):
@@ -324,6 +324,7 @@ class Choice(Construct):  # type: ignore[misc]
     def __init__(self, key: Any, cases: Mapping[Any, Construct], default: Construct | None = None) -> None:
         super().__init__()
         self.key, self.cases, self.default = key, dict(cases), default
+        self.flagbuildnone = any(case.flagbuildnone for case in (*self.cases.values(), *((default,) if default else ())))
 
     def choose(self, context: Container, path: str) -> Construct:
         key = evaluate(self.key, context)
@@ -345,7 +346,10 @@ class Choice(Construct):  # type: ignore[misc]
         if isinstance(obj, Undecoded):
             stream.write(obj)
             return obj
-        return self.choose(context, path)._build(obj, stream, context, path)
+        chosen = self.choose(context, path)
+        if obj is None and not chosen.flagbuildnone:
+            raise MalformedError("no value for the layout that was chosen", path=path)
+        return chosen._build(obj, stream, context, path)
 
 
 class Rows(Construct):  # type: ignore[misc]
