@@ -7,8 +7,9 @@ nothing here raises.
 
 from __future__ import annotations
 
+import codecs
 import uuid
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 
@@ -67,13 +68,37 @@ def error_meaning(code: int) -> str:
 
 
 @cache
+def _error_codes() -> dict[str, int]:
+    table = {name.lower(): int(code, 16) for code, name, _, _ in rows("errors.tsv")}
+    for code, _, others, _ in rows("errors.tsv"):
+        for name in filter(None, others.split(";")):
+            table.setdefault(name.lower(), int(code, 16))
+    return table
+
+
+def error_code(name: str) -> int | None:
+    """0x8004010F for 'ecNotFound', 'MAPI_E_NOT_FOUND' or 'NotFound', in any case; None where none is known."""
+    return _error_codes().get(name.lower())
+
+
+@cache
 def _types() -> dict[int, str]:
     return {int(code, 16): name for code, name in rows("types.tsv")}
 
 
 def type_name(code: int) -> str:
-    """'PtypString' for 0x001F; hex where no name is known."""
-    return _types().get(code) or f"0x{code:04X}"
+    """'PtypString' for 0x001F, 'PtypString instance' for 0x301F; hex where no name is known."""
+    known = _types()
+    if code in known:
+        return known[code]
+    if code & 0x3000 == 0x3000 and code & 0x0FFF in known:
+        return f"{known[code & 0x0FFF]} instance"
+    return f"0x{code:04X}"
+
+
+def type_code(name: str) -> int | None:
+    """0x001F for 'PtypString'; None where none is known."""
+    return next((code for code, known in _types().items() if known.lower() == name.lower()), None)
 
 
 @cache
@@ -83,20 +108,48 @@ def _properties() -> tuple[dict[tuple[int, int], str], dict[int, str]]:
     for prop_id, prop_type, name, _ in rows("properties.tsv"):
         key = int(prop_id, 16), int(prop_type or "0", 16)
         exact.setdefault(key, name)
-        if name.startswith("PidTag") or key[0] not in by_id:
-            by_id.setdefault(key[0], name)
+        if not by_id.get(key[0], "").startswith("PidTag"):
+            if name.startswith("PidTag"):
+                by_id[key[0]] = name
+            else:
+                by_id.setdefault(key[0], name)
     return exact, by_id
 
 
-def property_name(tag: int) -> str:
-    """'PidTagSubject' for 0x0037001F. The type is matched first (strings count as one type), then the id alone."""
+def property_name(tag: int, address_book: bool = False) -> str:
+    """'PidTagSubject' for 0x0037001F. The type is matched first (strings count as one type), then the id alone.
+
+    Ids from 0x8000 on mean something else in every mailbox; only address books have fixed names for them.
+    """
     exact, by_id = _properties()
     prop_id, prop_type = tag >> 16, tag & 0xFFFF
+    if prop_id >= 0x8000 and not address_book:
+        return ""
+    if prop_type & 0x3000 == 0x3000:  # an instance of a multi-value column
+        prop_type &= ~0x2000
     for candidate in (prop_type, prop_type ^ 1 if prop_type & 0xEFFE == 0x001E else prop_type):
         name = exact.get((prop_id, candidate))
         if name:
             return name
     return by_id.get(prop_id, "")
+
+
+@cache
+def _property_tags() -> dict[str, list[int]]:
+    table: dict[str, list[int]] = {}
+    others: dict[str, list[int]] = {}
+    for prop_id, prop_type, name, alternatives in rows("properties.tsv"):
+        tag = int(prop_id, 16) << 16 | int(prop_type or "0", 16)
+        if name:
+            table.setdefault(name.lower(), []).append(tag)
+        for other in filter(None, alternatives.split(";")):
+            others.setdefault(other.lower(), []).append(tag)
+    return others | table
+
+
+def property_tags(name: str) -> list[int]:
+    """The tags of 'PidTagSubject' (or 'PR_SUBJECT', in any case): [0x0037001F]; empty where none is known."""
+    return list(_property_tags().get(name.lower(), ()))
 
 
 @cache
@@ -106,6 +159,11 @@ def _guids() -> dict[uuid.UUID, str]:
 
 def guid_name(guid: uuid.UUID) -> str:
     return _guids().get(guid, "")
+
+
+def guid_of(name: str) -> uuid.UUID | None:
+    """The GUID of 'PSETID_Address'; None where none is known."""
+    return next((guid for guid, known in _guids().items() if known.lower() == name.lower()), None)
 
 
 @cache
@@ -119,3 +177,27 @@ def _named() -> dict[tuple[uuid.UUID, int | str], str]:
 def named_property_name(guid: uuid.UUID, key: int | str) -> str:
     """'PidLidFileUnder' for (PSETID_Address, 0x8005); the empty string where no name is known."""
     return _named().get((guid, key.lower() if isinstance(key, str) else key), "")
+
+
+def named_property_key(name: str) -> tuple[uuid.UUID, int | str] | None:
+    """(PSETID_Address, 0x8005) for 'PidLidFileUnder'; None where none is known."""
+    return next((key for key, known in _named().items() if known.lower() == name.lower()), None)
+
+
+_CODECS = {
+    20127: "ascii", 20866: "koi8_r", 21866: "koi8_u", 50220: "iso2022_jp", 50221: "iso2022_jp_ext",
+    50225: "iso2022_kr", 51932: "euc_jp", 51949: "euc_kr", 52936: "hz", 54936: "gb18030", 65000: "utf_7", 65001: "utf_8",
+}  # fmt: skip
+
+
+@lru_cache(256)
+def codec_name(code_page: int) -> str | None:
+    """The Python codec of a Windows code page: 'cp1252' for 1252; None where there is none."""
+    if 28591 <= code_page <= 28606:
+        name = f"iso8859_{code_page - 28590}"
+    else:
+        name = _CODECS.get(code_page) or f"cp{code_page}"
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        return None
