@@ -299,6 +299,8 @@ class When(Subconstruct):  # type: ignore[misc]
         return self.subcon._parse(stream, context, path)
 
     def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
+        if obj is None and not self.subcon.flagbuildnone:
+            raise MalformedError("no value for a field whose condition holds", path=path)
         return self.subcon._build(obj, stream, context, path)
 
 
@@ -324,7 +326,8 @@ class Choice(Construct):  # type: ignore[misc]
     def __init__(self, key: Any, cases: Mapping[Any, Construct], default: Construct | None = None) -> None:
         super().__init__()
         self.key, self.cases, self.default = key, dict(cases), default
-        self.flagbuildnone = any(case.flagbuildnone for case in (*self.cases.values(), *((default,) if default else ())))
+        forms = [*self.cases.values(), *([] if default is None else [default])]
+        self.flagbuildnone = any(form.flagbuildnone for form in forms)
 
     def choose(self, context: Container, path: str) -> Construct:
         key = evaluate(self.key, context)

@@ -1,0 +1,102 @@
+"""The vocabulary of the grammars: conditions, counts and what is filled in when a value leaves it out."""
+
+import pytest
+from construct import ConstructError
+
+from dissector.grammar.base import (
+    U8,
+    U16,
+    Bool8,
+    Choice,
+    Count,
+    Data,
+    Fixed,
+    GrammarError,
+    Layout,
+    Needed,
+    Param,
+    Present,
+    Rows,
+    SizeOf,
+    Str8,
+    When,
+    WhenMore,
+    build,
+    parse,
+    this,
+    trace,
+)
+from dissector.grammar.forms import Nothing
+from dissector.node import Severity
+from dissector.source import ByteSource
+from tests.dissector.grammar.rops.check import check
+
+OPTIONAL = Layout(
+    "HasName" / Present(Bool8, "Name"),
+    "NameSize" / When(this.HasName, SizeOf(U8, "Name")),
+    "Name" / When(this.HasName, Data(this.NameSize)),
+    "RowCount" / Count(U16, "Items"),
+    "Items" / Rows(this.RowCount, U8),
+    "Tail" / Fixed(U8, 7),
+)
+
+
+def test_counts_sizes_and_presence_are_built_from_the_fields() -> None:
+    assert build(OPTIONAL, {"Items": [5]}) == bytes.fromhex("00 0100 05 07")
+    assert build(OPTIONAL, {"Name": b"ab", "Items": []}) == bytes.fromhex("01 02 6162 0000 07")
+    assert build(OPTIONAL, {"Name": b"ab", "Items": [], "NameSize": 2, "Tail": 8}) == bytes.fromhex(
+        "01 02 6162 0000 08"
+    )
+    check(OPTIONAL, "01 02 6162 0000 08", Name=b"ab", Items=[], Tail=8)
+    check(OPTIONAL, "00 0000 07", Name=None, NameSize=None)
+
+
+def test_a_value_that_contradicts_itself_is_built_as_it_says() -> None:
+    assert build(OPTIONAL, {"HasName": False, "Name": b"ab", "RowCount": 9, "Items": []}) == bytes.fromhex("00 0900 07")
+
+
+def test_a_missing_field_is_a_construct_error() -> None:
+    with pytest.raises(ConstructError, match="no value for Items"):
+        build(OPTIONAL, {})
+    with pytest.raises(ConstructError, match="no value"):
+        build(OPTIONAL, {"HasName": True, "NameSize": 2, "Items": []})
+    with pytest.raises(ConstructError, match="no value"):
+        build(Layout("Kind" / U8, "Text" / Choice(this.Kind, {0: Nothing, 1: Str8})), {"Kind": 1})
+    with pytest.raises(ConstructError, match="no layout is known"):
+        build(Layout("Text" / Choice(this.Kind, {0: Nothing}), "Kind" / U8), {"Text": 1})
+
+
+def test_a_choice_of_nothing_builds_from_none() -> None:
+    layout = Layout("Kind" / U8, "Text" / Choice(this.Kind, {0: Nothing, 1: Str8}))
+    check(layout, "00", Text=None)
+    check(layout, "01 4100", Text="A")
+
+
+def test_an_argument_that_is_needed_and_not_given_is_no_context() -> None:
+    layout = Layout("A" / U8, "B" / When(this.A == 0, When(Needed("flags") & 2, U8)))
+    check(layout, "00 05", {"flags": 2}, B=5)
+    check(layout, "00", {"flags": 1}, B=None)
+    check(layout, "01", B=None)  # the outer condition decides alone
+    with pytest.raises(GrammarError) as caught:
+        parse(layout, b"\0\5")
+    assert (caught.value.severity, caught.value.offset) == (Severity.NO_CONTEXT, 1)
+    tree = trace(layout, ByteSource("vector", b"\0\5"), "PDU")
+    assert tree.find("A").value == 0
+    assert [found.severity for found in tree.diagnostics] == [Severity.NO_CONTEXT]
+    with pytest.raises(ConstructError, match="flags"):
+        build(layout, {"A": 0, "B": 1})
+
+
+def test_arguments_can_be_reckoned_with() -> None:
+    layout = Layout("B" / When(Param("size", 0) + 1 > 2, U8))
+    check(layout, "05", {"size": 2}, B=5)
+    check(layout, "", {"size": 1}, B=None)
+    check(layout, "", B=None)
+
+
+def test_a_tail_that_was_not_there_is_not_made_up() -> None:
+    layout = Layout("A" / U8, "N" / WhenMore(Count(U8, "Items")), "Items" / When(this.N, Rows(this.N, U8)))
+    check(layout, "01", N=None, Items=None)
+    check(layout, "01 00", N=0, Items=None)
+    check(layout, "01 01 09", N=1, Items=[9])
+    assert build(layout, {"A": 1, "Items": [9]}) == bytes.fromhex("01 01 09")
