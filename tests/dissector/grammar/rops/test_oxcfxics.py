@@ -75,8 +75,6 @@ VECTORS = [
     request(
         ics.SOURCE_COPY_TO, "4d 00 00 01 01 00200000 05 0100 0d00130e", CopyFlags=0x2000, PropertyTags=[0x0E13000D]
     ),
-        ics.SOURCE_COPY_TO, "4d 00 00 01 01 00200000 05 0100 0d00130e", CopyFlags=0x2000, PropertyTags=[0x0E13000D]
-    ),
     response(ics.SOURCE_COPY_TO, "4d 01 00000000"),  # gromox 3.10
     response(ics.SOURCE_COPY_TO, "4d 01 0f010480"),
     request(ics.SOURCE_COPY_PROPERTIES, "69 00 00 01 00 01 08 0100 1f003700", CopyFlags=1, PropertyTags=[0x0037001F]),
