@@ -118,9 +118,11 @@ def about(size: int, rounds: int) -> list[str]:
     if shutil.which("tshark") is not None:
         said = subprocess.run(["tshark", "--version"], capture_output=True, text=True, check=False).stdout
         version = said.splitlines()[0] if said else version
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    machine = f"{os.cpu_count()} processors, {platform.machine()}"
     return [
-        f"Generated captures of {size} MB, {rounds} rounds, commands in turn, medians. {platform.python_implementation()} "
-        f"{platform.python_version()}, {version}, {os.cpu_count()} processors, {platform.machine()}.",
+        f"Generated captures of {size} MB, {rounds} rounds, commands in turn, medians.",
+        f"{python}, {version}, {machine}.",
     ]
 
 

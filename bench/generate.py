@@ -129,8 +129,8 @@ def conversation(rng: random.Random, number: int, kind: str, size: int) -> Itera
         sequence += 1
         request = (
             f"POST /mapi/emsmdb/?MailboxId=user{number}@bench.test HTTP/1.1\r\nHost: mail.bench.test\r\n"
-            f"Content-Type: application/mapi-http\r\nX-RequestType: {kind_of_request}\r\nX-RequestId: {{B}}:{sequence}\r\n"
-            f"X-ClientInfo: {{C}}:{number}\r\nX-ClientApplication: Outlook/16.0.0.0\r\n{cookie}"
+            f"Content-Type: application/mapi-http\r\nX-RequestType: {kind_of_request}\r\n"
+            f"X-RequestId: {{B}}:{sequence}\r\nX-ClientInfo: {{C}}:{number}\r\nX-ClientApplication: Outlook/16.0.0.0\r\n{cookie}"
             f"Content-Length: {len(body)}\r\n\r\n"
         ).encode() + body
         lines = b"PROCESSING\r\nDONE\r\nX-ElapsedTime: 3\r\nX-StartTime: Mon, 23 Nov 2026 10:00:00 GMT\r\n\r\n"
