@@ -213,6 +213,16 @@ class Direction:
         segment = self._segments[self._first]
         return segment[0], segment[1]
 
+    @property
+    def from_start(self) -> bool:
+        """Whether the capture holds the beginning of the stream: its SYN was seen."""
+        return self._sure
+
+    def seams(self) -> list[int]:
+        """Window positions where a segment begins, 0 first; empty when the window is. Messages often begin there."""
+        position = self.position
+        return [0, *(end - position for end in self._ends[self._first : -1])] if self.available else []
+
     def _advance(self, stop: int, after: int) -> None:
         self.available -= stop - self.position
         self.position = stop
