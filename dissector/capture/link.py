@@ -15,6 +15,7 @@ import struct
 from collections.abc import Callable
 from typing import TypeAlias
 
+from dissector.capture import tunnels
 from dissector.capture.base import Data, Segment, Summary
 from dissector.node import Severity
 from dissector.source import ByteSource, Piece
@@ -23,6 +24,7 @@ _TCP = struct.Struct(">4sIIBB")
 _IPV4 = struct.Struct(">BxHHHxB2x8s")
 _IPV6 = struct.Struct(">4xHBx32s")
 _WORD = struct.Struct(">H")
+_PORTS = struct.Struct(">2H")
 
 LINK_TYPES = {
     0: "Null/loopback",
@@ -68,9 +70,8 @@ _PROTOCOLS = {
 #: IPv6 extension headers with a length in units of 8 bytes.
 _EXTENSIONS = {0, 43, 60, 135, 139, 140}
 _FRAGMENT, _AUTHENTICATION = 44, 51
-_TUNNEL_PROTOCOLS = {47: "GRE", 97: "EtherIP", 115: "L2TP"}
-#: UDP ports whose payload is a tunnelled frame: VXLAN (two ports), GENEVE, TZSP, GTP, GRE in UDP, VXLAN-GPE, Teredo.
-_TUNNEL_PORTS = {4789, 8472, 6081, 37008, 2152, 4754, 4790}
+_VXLAN_PORTS = {4789, 8472}
+_TZSP = b"\x01\x00\x00\x01"  # version 1, a received packet, Ethernet
 
 _HELD_DATAGRAMS = 256
 _MOST_FRAGMENTS = 2048
@@ -212,12 +213,41 @@ class Decoder:
             else:
                 return self._skip("NFLOG attribute damaged")
             if kind == 9:
-                return self._raw(Frame(frame.number, frame.time, data, frame.start, at + length, frame.source), at + 4)
+                return self._nested(frame, at + 4, at + length, self._raw)
             at += length + 3 & ~3
         return self._skip("NFLOG without a packet")
 
     def _foreign(self, frame: Frame, link_type: int) -> _Decoded:
-        return self._skip(f"link type {link_type} is not known")
+        inner = tunnels.in_frame(link_type, frame.data[frame.start : frame.end])
+        if inner is None:
+            return self._skip(f"link type {link_type} is not known")
+        return self._inside(frame, frame.start, frame.end, inner, LINK_TYPES.get(link_type, f"link type {link_type}"))
+
+    # --- tunnels ---
+
+    def _udp(self, frame: Frame, at: int, end: int) -> _Decoded:
+        if end - at < 16:
+            return self._other("UDP")
+        source, target = _PORTS.unpack_from(frame.data, at)
+        body = at + 8
+        if target in _VXLAN_PORTS and frame.data[body] & 8:
+            # RFC 7348: 8 bytes, then an Ethernet frame. Cloud networks mirror their traffic so: worth a short way.
+            return self._nested(frame, body + 8, end, self._ethernet)
+        port = next((port for port in (target, source) if port in tunnels.UDP_PORTS), 0)
+        if frame.data[body : body + 4] == _TZSP:
+            port = tunnels.TZSP_PORT  # sniffers send it to any port
+        if port:
+            return self._inside(frame, body, end, tunnels.in_udp(port, frame.data[body:end]), "UDP")
+        return self._other("UDP")
+
+    def _inside(self, frame: Frame, at: int, end: int, inner: tunnels.Inner, name: str) -> _Decoded:
+        """Go on at the IP packet that scapy found; without one the frame counts under `name`."""
+        if inner.offset < 0:
+            return self._other(name)
+        return self._nested(frame, at + inner.offset, end, self._raw)
+
+    def _nested(self, frame: Frame, at: int, end: int, layer: Callable[[Frame, int], _Decoded]) -> _Decoded:
+        return layer(Frame(frame.number, frame.time, frame.data, frame.start, end, frame.source), at)
 
     # --- IP ---
 
@@ -288,8 +318,12 @@ class Decoder:
     def _protocol(self, frame: Frame, at: int, end: int, protocol: int, addresses: bytes) -> _Decoded:
         if protocol == 6:
             return self._tcp(frame, at, end, addresses)
-        if protocol == 4 or protocol == 41:
-            return self._raw(Frame(frame.number, frame.time, frame.data, frame.start, end, frame.source), at)
+        if protocol == 17:
+            return self._udp(frame, at, end)
+        if protocol in (4, 41):
+            return self._nested(frame, at, end, self._raw)
+        if protocol in tunnels.IP_PROTOCOLS:
+            return self._inside(frame, at, end, tunnels.in_ip(protocol, frame.data[at:end]), f"IP protocol {protocol}")
         return self._other(_PROTOCOLS.get(protocol, f"IP protocol {protocol}"))
 
     def _tcp(self, frame: Frame, at: int, end: int, addresses: bytes) -> _Decoded:
