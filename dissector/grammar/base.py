@@ -431,16 +431,16 @@ class Sized(Subconstruct):  # type: ignore[misc]
             if tracer is None:
                 return Undecoded(data)
             del tracer.stack[depth:]
-            children = tracer.current.children
-            done = children[-1].end - tracer.base if children and children[-1].offset >= tracer.base + start else start
             if not getattr(error, "_noted", False):
                 diagnostics.append(Diagnostic(*describe(error)))
         if tracer is not None:
-            if done == start and not tracer.current.children:
+            children = tracer.current.children
+            done = children[-1].end - tracer.base if children and children[-1].offset >= tracer.base + start else start
+            if children and size:
+                tracer.undecoded(done, start + size, diagnostics)
+            else:  # the node itself is the leaf that keeps these bytes
                 tracer.current.diagnostics.extend(diagnostics)
                 tracer.current.labeller = None
-            else:
-                tracer.undecoded(done, start + size, diagnostics)
         return Undecoded(data)
 
     def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:

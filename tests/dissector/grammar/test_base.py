@@ -9,6 +9,7 @@ from dissector.grammar.base import (
     Bool8,
     Choice,
     Count,
+    Counted,
     Data,
     Fixed,
     GrammarError,
@@ -17,6 +18,7 @@ from dissector.grammar.base import (
     Param,
     Present,
     Rows,
+    Sized,
     SizeOf,
     Str8,
     When,
@@ -27,9 +29,9 @@ from dissector.grammar.base import (
     trace,
 )
 from dissector.grammar.forms import Nothing
-from dissector.node import Severity
+from dissector.node import Severity, Undecoded
 from dissector.source import ByteSource
-from tests.dissector.grammar.rops.check import check
+from tests.dissector.grammar.rops.check import check, check_cover, diagnostics
 
 OPTIONAL = Layout(
     "HasName" / Present(Bool8, "Name"),
@@ -100,3 +102,18 @@ def test_a_tail_that_was_not_there_is_not_made_up() -> None:
     check(layout, "01 00", N=0, Items=None)
     check(layout, "01 01 09", N=1, Items=[9])
     assert build(layout, {"A": 1, "Items": [9]}) == bytes.fromhex("01 01 09")
+
+
+def test_leftover_bytes_of_a_sized_leaf_are_in_one_leaf() -> None:
+    for layout, data in (
+        (Layout("Size" / U8, "Text" / Sized(this.Size, Str8)), "05 41 00 42 43 44"),
+        (Layout("Text" / Counted(U8, Str8)), "05 41 00 42 43 44"),
+        (Layout("Text" / Counted(U8, U16)), "00"),
+    ):
+        raw = bytes.fromhex(data)
+        tree = trace(layout, ByteSource("vector", raw), "PDU")
+        check_cover(tree)
+        assert [severity for _, severity, _ in diagnostics(tree)] == [Severity.MALFORMED]
+        value, end = parse(layout, raw)
+        assert (value.Text, end) == (Undecoded(raw[1:]), len(raw))
+        assert build(layout, value) == raw
