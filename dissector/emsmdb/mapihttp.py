@@ -1,0 +1,346 @@
+"""MAPI over HTTP [MS-OXCMAPIHTTP]: HTTP exchanges become calls.
+
+An exchange is MAPI when its request has an X-RequestType header and either the content type or the path of MAPI; ports
+and host names do not matter. A response body begins with meta-tags (PROCESSING, PENDING, DONE), one a line, and
+additional headers; behind an empty line stands the binary body. Execute, which is nearly all of the traffic, is taken
+apart with struct for the lists; trees and rebuilt bytes come from the Layouts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from struct import Struct
+from typing import Any
+
+from construct import Container
+
+from dissector.emsmdb import buffers
+from dissector.emsmdb.call import Call, Pdu, RopBufferTree, Side
+from dissector.grammar import base
+from dissector.grammar.envelopes import MAILBOX, BodyDef
+from dissector.grammar.names import enum_name
+from dissector.grammar.nspi import ADDRESS_BOOK, ALIASES
+from dissector.node import Diagnostic, Node, Severity, Undecoded
+from dissector.source import ByteSource
+from dissector.transport.messages import HttpExchange, HttpMessage
+
+BODIES: Mapping[str, BodyDef] = {**MAILBOX, **ADDRESS_BOOK}
+"""Request types with a body, by X-RequestType."""
+
+_NAMES = {name.lower(): name for name in (*BODIES, "PING")}
+_NAMES.update({alias.lower(): name for alias, name in ALIASES.items()})
+
+CONTENT_TYPE = "application/mapi-http"
+
+_PREAMBLE = re.compile(rb"(?:PROCESSING\r\n|PENDING\r\n)*DONE\r\n((?:[^\r\n]+\r\n)*)\r\n")
+_LINE = re.compile(rb"[^\r\n]*\r\n")
+_META_TAGS = (b"PROCESSING", b"PENDING", b"DONE")
+
+_EXECUTE_REQUEST, _EXECUTE_RESPONSE = Struct("<II"), Struct("<IIII")
+_U32 = Struct("<I").unpack_from
+
+_KEPT = {"x-requestid": "X-RequestId", "x-clientinfo": "X-ClientInfo"}
+"""Headers that go into the fields of a side."""
+
+
+def call_from(exchange: HttpExchange) -> Call | None:
+    """The call of an exchange, or None where it is no MAPI over HTTP. Never raises."""
+    request = _headers(exchange.request)
+    response = _headers(exchange.response)
+    if not (_is_mapi(exchange.request, request) or _is_mapi(exchange.response, response)):
+        return None
+    asked = request.get("x-requesttype") or response.get("x-requesttype") or "no X-RequestType"
+    name = _NAMES.get(asked.lower(), asked)
+    body = BODIES.get(name)
+    return Call(
+        "mapi-http",
+        name,
+        exchange.connection,
+        _request(exchange.request, request, name, body) if exchange.request is not None else None,
+        _response(exchange.response, response, name, body) if exchange.response is not None else None,
+    )
+
+
+def _headers(message: HttpMessage | None) -> dict[str, str]:
+    """The first value of each header, by lower-case name."""
+    found: dict[str, str] = {}
+    if message is not None:
+        for name, value in message.headers:
+            found.setdefault(name.lower(), value)
+    return found
+
+
+def _is_mapi(message: HttpMessage | None, headers: Mapping[str, str]) -> bool:
+    if message is None:
+        return False
+    if headers.get("content-type", "").lower().startswith(CONTENT_TYPE):
+        return True
+    return "x-requesttype" in headers and (message.kind == "response" or message.target.lower().startswith("/mapi/"))
+
+
+def _request(message: HttpMessage, headers: Mapping[str, str], name: str, body: BodyDef | None) -> Side:
+    side = Side(message.last_frame, message.last_time, HttpEnvelope(message, name, body, 0), fields=_kept(headers))
+    cookies = [one.strip() for one in headers.get("cookie", "").split(";")]
+    side.session_keys = tuple(one for one in cookies if "=" in one)
+    if body is None or not len(message.body):
+        return side
+    if name == "Execute":
+        _execute(side, message.body, 0, _EXECUTE_REQUEST, ("Flags",), ("MaxRopOut", "AuxiliaryBufferSize"))
+    else:
+        _scalars(side, body.request, message.body, 0)
+    return side
+
+
+def _response(message: HttpMessage, headers: Mapping[str, str], name: str, body: BodyDef | None) -> Side:
+    answer = Answer(message, headers)
+    envelope = HttpEnvelope(message, name, body, answer.offset)
+    side = Side(message.last_frame, message.last_time, envelope, fields=_kept(headers))
+    side.fields["HTTPStatus"] = message.status
+    if answer.code is not None:
+        side.fields["X-ResponseCode"] = answer.code
+    cookies = [one.split(";", 1)[0].strip() for one in message.header_list("set-cookie")]
+    side.session_keys = tuple(one for one in cookies if "=" in one)
+    if answer.diagnostic is not None:
+        side.diagnostics.append(answer.diagnostic)
+    if body is None or answer.text or answer.offset >= len(message.body):
+        return side
+    layout = envelope.layout(message.body.data, answer.offset)
+    if name == "Execute" and layout is body.response:
+        _execute(
+            side, message.body, answer.offset, _EXECUTE_RESPONSE, ("StatusCode", "ErrorCode", "Flags"),
+            ("AuxiliaryBufferSize",),
+        )  # fmt: skip
+    else:
+        _scalars(side, layout, message.body, answer.offset)
+    side.return_code = side.fields.get("ErrorCode", side.fields.get("StatusCode"))
+    return side
+
+
+def _kept(headers: Mapping[str, str]) -> dict[str, Any]:
+    return {name: headers[key] for key, name in _KEPT.items() if key in headers}
+
+
+def _execute(
+    side: Side, source: ByteSource, offset: int, head: Struct, before: tuple[str, ...], after: tuple[str, ...]
+) -> None:
+    """What the Execute Layouts say, without their cost: fields before and after the RopBuffer, and the payloads."""
+    data = source.data
+    if len(data) - offset < head.size:
+        side.diagnostics.append(Diagnostic(Severity.MALFORMED, f"the Execute body ends after {len(data)} bytes"))
+        return
+    *numbers, size = head.unpack_from(data, offset)
+    side.fields.update(zip(before, numbers, strict=True))
+    side.fields["RopBufferSize"] = size
+    start = offset + head.size
+    if size > len(data) - start:
+        text = f"RopBufferSize is {size}, {len(data) - start} bytes are there"
+        side.diagnostics.append(Diagnostic(Severity.MALFORMED, text))
+    found = buffers.chain(source, start, start + size, "ROP buffer")
+    side.payloads = [part.plain for part in found.parts]
+    side.diagnostics.extend(found.diagnostics)
+    at = start + size
+    for name in after:
+        if len(data) - at < 4:
+            return
+        side.fields[name] = _U32(data, at)[0]
+        at += 4
+
+
+def _scalars(side: Side, layout: base.Layout, source: ByteSource, offset: int) -> None:
+    """The fields of a body that are a number or a text."""
+    try:
+        value, _ = base.parse(layout, source.data, offset)
+    except base.GrammarError as error:
+        side.diagnostics.append(Diagnostic(error.severity, f"{layout.layout_name}: {error.message}"))
+        return
+    for name, one in value.items():
+        if one is not None and not isinstance(one, bytes | list | Container):
+            side.fields[name] = one
+
+
+class Answer:
+    """What stands in front of a response's binary body.
+
+    offset: where the body begins. lines: the meta-tags and additional headers as (offset, length) in the body source.
+    code: X-ResponseCode, from the header or restated behind DONE. text: the rest is for people (HTML), not binary.
+    """
+
+    def __init__(self, message: HttpMessage, headers: Mapping[str, str]) -> None:
+        data = message.body.data
+        self.diagnostic: Diagnostic | None = None
+        self.offset = 0
+        found = _PREAMBLE.match(data)
+        extra = b""
+        if found is not None:
+            self.offset, extra = found.end(), found[1]
+        elif data.startswith(_META_TAGS):
+            self.offset = len(data)
+            self.diagnostic = Diagnostic(
+                Severity.MALFORMED, "the response ends before its body: no DONE, or no empty line"
+            )
+        restated = re.search(rb"(?im)^x-responsecode:[ \t]*(\d+)", extra) if extra else None
+        code = restated[1].decode() if restated else headers.get("x-responsecode", "")
+        self.code = int(code) if code.isdecimal() else None
+        binary = headers.get("content-type", "").lower().startswith(CONTENT_TYPE)
+        self.text = bool(self.code) or message.status != 200 or not binary
+
+    @staticmethod
+    def lines(data: bytes, end: int) -> list[tuple[int, int]]:
+        found = [(line.start(), line.end() - line.start()) for line in _LINE.finditer(data, 0, end)]
+        done = found[-1][0] + found[-1][1] if found else 0
+        return [*found, (done, end - done)] if done < end else found
+
+
+class HttpEnvelope:
+    """A MAPI/HTTP message. offset: where its binary body begins in the body source."""
+
+    __slots__ = ("body", "message", "name", "offset")
+
+    def __init__(self, message: HttpMessage, name: str, body: BodyDef | None, offset: int) -> None:
+        self.message, self.name, self.body, self.offset = message, name, body, offset
+
+    def layout(self, data: bytes, offset: int) -> base.Layout:
+        """The layout of the binary body: that of failures where StatusCode is not 0."""
+        assert self.body is not None
+        if self.message.kind == "request":
+            return self.body.request
+        return self.body.failure if data[offset : offset + 4].strip(b"\0") else self.body.response
+
+    def tree(self, side: Side, rop_buffer: RopBufferTree) -> Node:
+        message = self.message
+        root = Node(f"{self.name} {message.kind}", message.raw, 0, len(message.raw), spec="MS-OXCMAPIHTTP 2.2.2")
+        root.diagnostics.extend(message.diagnostics)
+        root.children.append(head_tree(message))
+        source = message.body
+        if self.offset:
+            tags = Node("Meta-tags", source, 0, self.offset, spec="MS-OXCMAPIHTTP 2.2.7")
+            for at, length in Answer.lines(source.data, self.offset):
+                tags.children.append(_line(source, at, length, "Meta-tag"))
+            root.children.append(tags)
+        if self.offset < len(source):
+            root.children.append(self._body_tree(rop_buffer))
+        if not message.complete and not message.diagnostics:
+            root.diagnose(Severity.MALFORMED, "the body is not complete in the capture")
+        return root
+
+    def _body_tree(self, rop_buffer: RopBufferTree) -> Node:
+        source, offset = self.message.body, self.offset
+        end = len(source)
+        if self.message.kind == "response" and Answer(self.message, _headers(self.message)).text:
+            return Node("Body", source, offset, end - offset, _text(source.data[offset:], self.message))
+        if self.body is None:
+            raw = Undecoded(source.data[offset:])
+            note = "PING has no body" if self.name == "PING" else f"no layout is known for the request type {self.name}"
+            return Node("Body", source, offset, end - offset, raw, diagnostics=[Diagnostic(Severity.NOTE, note)])
+        node = base.trace(self.layout(source.data, offset), source, "Body", offset)
+        for field, label, payload_tree in (
+            ("RopBuffer", "ROP buffer", rop_buffer),
+            ("AuxiliaryBuffer", "auxiliary buffer", buffers.auxiliary_tree),
+        ):
+            found = next((child for child in node.children if child.name == field), None)
+            if found is None:
+                continue
+            stop = found.end
+            if found.diagnostics and found is node.children[-1]:  # cut off: what is there can still be read
+                stop = found.offset + min(node.children[-2].value, end - found.offset)
+            buffers.open_chain(found, stop, label, payload_tree)
+            node.length = max(node.length, found.end - node.offset)
+        return buffers.filled(node, end)
+
+    def pdus(self, side: Side) -> Iterator[Pdu]:
+        source, offset = self.message.body, self.offset
+        if self.body is None or not len(source):
+            return
+        if self.message.kind == "response" and Answer(self.message, _headers(self.message)).text:
+            return
+        layout = self.layout(source.data, offset)
+        preamble = b"".join(
+            _line(source, at, length, "").value.encode("latin-1") + b"\r\n"
+            for at, length in Answer.lines(source.data, offset)
+        )
+        body = buffers.rebuilt(layout, source.data[offset:]) if offset < len(source) else b""
+        yield Pdu(f"{self.name} {self.message.kind} body", source.data, None if body is None else preamble + body)
+        node = base.trace(layout, source, "Body", offset)
+        for child in node.children:
+            if child.name == "RopBuffer" and child.length:
+                yield from buffers.chain_pdus("ROP buffer chain", source, child.offset, child.end)
+            elif child.name == "AuxiliaryBuffer" and child.length:
+                yield from buffers.auxiliary_pdus(source, child.offset, child.end)
+
+
+def _text(data: bytes, message: HttpMessage) -> str | bytes:
+    """The text of a body for people, by the charset of its content type."""
+    content_type = (message.header("content-type") or "").lower()
+    charset = re.search(r"charset=\"?([\w-]+)", content_type)
+    if not content_type.startswith(("text/", CONTENT_TYPE)) and charset is None:
+        return data
+    return base.decode_text(data, charset[1] if charset else "utf-8")
+
+
+def head_tree(message: HttpMessage) -> Node:
+    """The start line and the headers, one leaf each."""
+    source = message.head
+    node = Node("HTTP", source, 0, len(source), spec="RFC 9112")
+    name = "Request line" if message.kind == "request" else "Status line"
+    for at, length in Answer.lines(source.data, len(source)):
+        node.children.append(_line(source, at, length, name))
+        name = "Header"
+    return node
+
+
+def _line(source: ByteSource, offset: int, length: int, name: str) -> Node:
+    """A line as a leaf: a header by its name, anything else by `name`."""
+    text = source.data[offset : offset + length].rstrip(b"\r\n").decode("latin-1")
+    key, colon, value = text.partition(":")
+    if not text:
+        return Node("Empty line", source, offset, length, "")
+    if name == "Header" or (name == "Meta-tag" and colon):
+        return Node(key.strip() or name, source, offset, length, value.strip(), labeller=explanation(key.strip()))
+    return Node(name, source, offset, length, text)
+
+
+class Explanation:
+    """Words for the value of a MAPI/HTTP header."""
+
+    __slots__ = ("words",)
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+
+    def __call__(self, value: str) -> str:
+        return self.words
+
+
+def _response_code(value: str) -> str:
+    """X-ResponseCode by [MS-OXCMAPIHTTP] 2.2.3.3.3. Gromox numbers differ, and nothing tells the servers apart."""
+    if not value.isdecimal():
+        return ""
+    name = enum_name("ResponseCode", int(value))
+    gromox = enum_name("GromoxResponseCode", int(value))
+    return f"{name}, or from Gromox {gromox}" if gromox else name
+
+
+def _milliseconds(value: str) -> str:
+    return f"{int(value) / 1000:g} s" if value.isdecimal() else ""
+
+
+_HEADERS: Mapping[str, Any] = {
+    "x-responsecode": _response_code,
+    "x-requesttype": Explanation("what is asked for"),
+    "x-requestid": Explanation("client instance and request number, echoed by the server"),
+    "x-clientinfo": Explanation("client session, echoed by the server"),
+    "x-clientapplication": Explanation("client version"),
+    "x-serverapplication": Explanation("server version"),
+    "x-pendingperiod": _milliseconds,
+    "x-expirationinfo": _milliseconds,
+    "x-elapsedtime": _milliseconds,
+    "x-starttime": Explanation("when the server began to work on the request"),
+    "x-deviceinfo": Explanation("client device"),
+    "set-cookie": Explanation("session context or sequence, to be sent back"),
+}
+
+
+def explanation(name: str) -> Any:
+    """The labeller of a header's value; None for headers that speak for themselves."""
+    return _HEADERS.get(name.lower())
