@@ -346,9 +346,6 @@ class Choice(Construct):  # type: ignore[misc]
         return chosen._parse(stream, context, path)
 
     def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
-        if isinstance(obj, Undecoded):
-            stream.write(obj)
-            return obj
         chosen = self.choose(context, path)
         if obj is None and not chosen.flagbuildnone:
             raise MalformedError("no value for the layout that was chosen", path=path)

@@ -8,11 +8,12 @@ itself a structure, an id, a flag field or an enumeration (values.py).
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from typing import Any
 
-from construct import Construct, Container, evaluate
+from construct import Construct, Container, Renamed, evaluate
 
 from dissector.grammar.base import (
     F32,
@@ -48,7 +49,7 @@ from dissector.grammar.base import (
     spec_of,
     this,
 )  # fmt: skip
-from dissector.grammar.forms import HasValue, Nothing
+from dissector.grammar.forms import HasValue, MaybeEmpty, Nothing
 from dissector.grammar.ids import FolderId, MessageId
 from dissector.grammar.names import property_name, type_name
 
@@ -61,19 +62,28 @@ class _PropertyTag(Labelled):
 
     spec = "MS-OXCDATA 2.9"
 
+    def __init__(self, subcon: Construct, address_book: bool = False) -> None:
+        super().__init__(subcon)
+        self.address_book = address_book
+
     def _parse(self, stream: Any, context: Container, path: str) -> int:
         tag: int = self.subcon._parse(stream, context, path)
-        if tag >= 0x80000000:
+        if tag >= 0x80000000 and not self.address_book:
             params = context._params
-            if params.get("_tracer") is not None and (params.get("named") or {}).get(tag >> 16):
-                params["_tracer"].current.labeller = NamedTag(params["named"][tag >> 16])
+            tracer = params.get("_tracer")
+            name = (params.get("named") or NO_NAMES).get(tag >> 16)
+            if tracer is not None and name:
+                tracer.current.labeller = NamedTag(name)
         return tag
 
     def label(self, value: int) -> str:
-        return f"{property_name(value) or 'unknown property'}, {type_name(value & 0xFFFF)}"
+        name = property_name(value, self.address_book)
+        if not name:
+            name = "named property" if value >= 0x80000000 and not self.address_book else "unknown property"
+        return f"{name}, {type_name(value & 0xFFFF)}"
 
     def brief(self, value: int) -> str:
-        return property_name(value) or f"0x{value:08X}"
+        return property_name(value, self.address_book) or f"0x{value:08X}"
 
 
 class NamedTag:
@@ -91,10 +101,43 @@ class NamedTag:
         return self.name
 
 
+NO_NAMES: Mapping[int, str] = {}
+
 PropertyTag = _PropertyTag(U32)
+AddressBookPropertyTag = _PropertyTag(U32, address_book=True)
+"""In address books the ids from 0x8000 on are fixed."""
+
+
+class _PropertyType(Labelled):
+    spec = "MS-OXCDATA 2.11.1"
+
+    def label(self, value: int) -> str:
+        return type_name(value)
+
+
+PropertyType = _PropertyType(U16)
+
+
+class _Currency(Labelled):
+    def label(self, value: int) -> str:
+        return f"{value / 10000:.4f}"
+
+
+class _FloatingTime(Labelled):
+    """Days since 1899-12-30, the time of day as the fraction."""
+
+    def label(self, value: float) -> str:
+        try:
+            moment = datetime.datetime(1899, 12, 30) + datetime.timedelta(days=value)
+        except (OverflowError, ValueError):
+            return "beyond the calendar"
+        return moment.isoformat(timespec="milliseconds")
+
+
+Currency, FloatingTime = _Currency(I64), _FloatingTime(F64)
 
 FIXED: Mapping[int, Construct] = {
-    0x0001: Nothing, 0x0002: I16, 0x0003: I32, 0x0004: F32, 0x0005: F64, 0x0006: I64, 0x0007: F64, 0x000A: ErrorCode,
+    0x0001: Nothing, 0x0002: I16, 0x0003: I32, 0x0004: F32, 0x0005: F64, 0x0006: Currency, 0x0007: FloatingTime, 0x000A: ErrorCode,
     0x000B: Bool8, 0x0014: I64, 0x0040: FileTime, 0x0048: Guid,
 }  # fmt: skip
 """The types of one size in every encoding (but PtypBoolean, two bytes in FastTransfer)."""
@@ -103,9 +146,6 @@ MULTIPLE: Mapping[int, Construct] = {
     0x1000 | kind: Multi(U32, FIXED[kind]) for kind in (2, 3, 4, 5, 6, 7, 0x14, 0x40, 0x48)
 }
 """The multi-value types of fixed size: u32 count, then the items back to back."""
-
-BINARY_LAYOUTS: dict[int, Construct] = {}
-"""What the bytes of a PtypBinary property are, by property id."""
 
 ServerEid = Layout(
     "Ours" / Enumerated(U8, "ServerEidOurs"),
@@ -121,27 +161,52 @@ ServerEid = Layout(
 
 
 class Encoding:
-    """One way of writing property values.
+    """One way of writing property values: how a tag chooses the layout of its value.
 
-    types: by 16-bit type. binary: gives the form of a PtypBinary that holds the structure given.
+    types: by 16-bit type. by_tag: values whose property id says more than their type (an id, a flag field, a
+    structure in a PtypBinary). by_name: the same for named properties, by name and type.
     """
 
-    def __init__(self, name: str, types: Mapping[int, Construct], binary_count: Construct | None) -> None:
-        self.name, self.binary_count = name, binary_count
-        self.types: dict[int, Construct] = dict(types)
-        for kind, form in types.items():  # a multi-value instance column carries one value
-            self.types[0x3000 | kind & 0x0FFF] = types.get(kind & 0x0FFF, form)
+    def __init__(
+        self, name: str, types: Mapping[int, Construct], binary: Construct, tag: Construct = PropertyTag
+    ) -> None:
+        """binary: the byte count in front of a PtypBinary. tag: how a property tag reads."""
+        self.name, self.binary, self.tag = name, binary, tag
+        self.types = dict(types)
+        for kind in [kind for kind in types if kind & 0x1000]:  # an instance of a multi-value column is one value
+            self.types[kind | 0x2000] = self.types[kind & 0x0FFF]
 
     @cached_property
     def by_tag(self) -> dict[int, Construct]:
-        """The values whose property id says more than their type."""
-        return {}
+        from dissector.grammar.values import values_by_tag
 
-    def form(self, tag: int, path: str) -> Construct:
-        found = self.by_tag.get(tag) or self.types.get(tag & 0xFFFF)
+        return values_by_tag(self)
+
+    @cached_property
+    def by_name(self) -> dict[tuple[str, int], Construct]:
+        from dissector.grammar.values import values_by_name
+
+        return values_by_name(self)
+
+    def opened(self, structure: Construct) -> Construct:
+        """A PtypBinary whose bytes, unless there are none, are `structure`."""
+        return Counted(self.binary, MaybeEmpty(structure))
+
+    def form(self, tag: int, named: Mapping[int, str], path: str) -> Construct:
+        """The layout of the value of a property; named: names by id for ids from 0x8000 on."""
+        found = self.by_tag.get(tag)
+        if found is None and tag >= 0x80000000 and named:
+            found = self.by_name.get((named.get(tag >> 16, ""), tag & 0xFFFF))
+        if found is None:
+            found = self.types.get(tag & 0xFFFF)
         if found is None:
             raise MalformedError(f"no layout is known for property type 0x{tag & 0xFFFF:04X}", path=path)
         return found
+
+
+class _AddressBookEncoding(Encoding):
+    def opened(self, structure: Construct) -> Construct:
+        return HasValue(super().opened(structure))
 
 
 class _Value(Construct):  # type: ignore[misc]
@@ -153,18 +218,17 @@ class _Value(Construct):  # type: ignore[misc]
         self.flagbuildnone = True
 
     def _parse(self, stream: Any, context: Container, path: str) -> Any:
-        chosen = self.encoding.form(evaluate(self.tag, context), path)
-        tracer = context._params.get("_tracer")
+        params = context._params
+        chosen = self.encoding.form(evaluate(self.tag, context), params.get("named") or NO_NAMES, path)
+        tracer = params.get("_tracer")
         if tracer is not None:
             tracer.current.labeller = labeller_of(chosen)
             tracer.current.spec = spec_of(chosen) or tracer.current.spec
         return chosen._parse(stream, context, path)
 
     def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
-        if isinstance(obj, Undecoded):
-            stream.write(obj)
-            return obj
-        return self.encoding.form(evaluate(self.tag, context), path)._build(obj, stream, context, path)
+        named = context._params.get("named") or NO_NAMES
+        return self.encoding.form(evaluate(self.tag, context), named, path)._build(obj, stream, context, path)
 
 
 def _rop_restriction() -> Construct:
@@ -191,23 +255,43 @@ def _extended_actions() -> Construct:
     return ExtendedRuleAction
 
 
-def _plain(count: Construct, restriction: Construct, actions: Construct) -> dict[int, Construct]:
+def _rop_typed() -> Construct:
+    return TypedPropertyValue
+
+
+def _extended_typed() -> Construct:
+    return ExtendedTypedPropertyValue
+
+
+def _address_book_typed() -> Construct:
+    return AddressBookTypedPropertyValue
+
+
+def _plain(count: Construct, typed: Construct, restriction: Construct, actions: Construct) -> dict[int, Construct]:
     return {
-        **FIXED, **MULTIPLE, 0x001E: Str8, 0x001F: Str16, 0x0102: Counted(count), 0x000D: Nothing,
-        0x00FB: Counted(U16, ServerEid), 0x00FD: restriction, 0x00FE: actions,
+        **FIXED, **MULTIPLE, 0x0000: typed, 0x000D: Counted(count), 0x001E: Str8, 0x001F: Str16, 0x00FB: SERVER_ID,
+        0x00FD: restriction, 0x00FE: actions, 0x0102: Counted(count),
         0x101E: Multi(U32, Str8), 0x101F: Multi(U32, Str16), 0x1102: Multi(U32, Counted(count)),
     }  # fmt: skip
 
 
-ROP_VALUES = Encoding("ROP buffer", _plain(U16, Deferred(_rop_restriction), Deferred(_rop_actions)), U16)
-EXTENDED_VALUES = Encoding(
-    "extended rule", _plain(U32, Deferred(_extended_restriction), Deferred(_extended_actions)), U32
+SERVER_ID = Counted(U16, ServerEid)
+"""PtypServerId: the count is two bytes in every encoding."""
+
+ROP_VALUES = Encoding(
+    "ROP buffer", _plain(U16, Deferred(_rop_typed), Deferred(_rop_restriction), Deferred(_rop_actions)), U16
 )
-ADDRESS_BOOK_VALUES = Encoding(
+EXTENDED_VALUES = Encoding(
+    "extended rule",
+    _plain(U32, Deferred(_extended_typed), Deferred(_extended_restriction), Deferred(_extended_actions)),
+    U32,
+)
+ADDRESS_BOOK_VALUES = _AddressBookEncoding(
     "address book",
     {
         **FIXED,
         **{kind: HasValue(form) for kind, form in MULTIPLE.items()},
+        0x0000: Deferred(_address_book_typed),
         0x000D: Nothing,
         0x001E: HasValue(Str8),
         0x001F: HasValue(Str16),
@@ -217,6 +301,7 @@ ADDRESS_BOOK_VALUES = Encoding(
         0x1102: HasValue(Multi(U32, HasValue(Counted(U32)))),
     },
     U32,
+    tag=AddressBookPropertyTag,
 )
 
 
@@ -227,7 +312,7 @@ def PropertyValue(tag: Any, encoding: Encoding = ROP_VALUES) -> Construct:
 
 def _tagged(name: str, spec: str, encoding: Encoding) -> Layout:
     return Layout(
-        "PropertyTag" / PropertyTag,
+        "PropertyTag" / encoding.tag,
         "PropertyValue" / PropertyValue(this.PropertyTag, encoding),
         name=name,
         spec=spec,
@@ -237,7 +322,7 @@ def _tagged(name: str, spec: str, encoding: Encoding) -> Layout:
 
 def _typed(name: str, spec: str, encoding: Encoding) -> Layout:
     return Layout(
-        "PropertyType" / Enumerated(U16, "PropertyType"),
+        "PropertyType" / PropertyType,
         "PropertyValue" / PropertyValue(this.PropertyType, encoding),
         name=name,
         spec=spec,
@@ -246,51 +331,39 @@ def _typed(name: str, spec: str, encoding: Encoding) -> Layout:
 
 
 TaggedPropertyValue = _tagged("TaggedPropertyValue", "MS-OXCDATA 2.11.4", ROP_VALUES)
+TypedPropertyValue = _typed("TypedPropertyValue", "MS-OXCDATA 2.11.3", ROP_VALUES)
 ExtendedTaggedPropertyValue = _tagged("TaggedPropertyValue", "MS-OXCDATA 2.11.4", EXTENDED_VALUES)
+ExtendedTypedPropertyValue = _typed("TypedPropertyValue", "MS-OXCDATA 2.11.3", EXTENDED_VALUES)
 AddressBookTaggedPropertyValue = _tagged(
     "AddressBookTaggedPropertyValue", "MS-OXCMAPIHTTP 2.2.1.2", ADDRESS_BOOK_VALUES
 )
-TypedPropertyValue = _typed("TypedPropertyValue", "MS-OXCDATA 2.11.3", ROP_VALUES)
 AddressBookTypedPropertyValue = _typed("AddressBookTypedPropertyValue", "MS-OXCMAPIHTTP 2.2.1.3", ADDRESS_BOOK_VALUES)
 
 
-def _flagged(value: Construct, spec: str) -> Layout:
-    return Layout(
-        "Flag" / Enumerated(U8, "FlaggedPropertyValueFlag"),
-        "PropertyValue" / Choice(this.Flag, {0x00: value, 0x01: Nothing, 0x0A: ErrorCode}),
-        name="FlaggedPropertyValue",
-        spec=spec,
-        summary="{PropertyValue}",
-    )
+_FLAG = "Flag" / Enumerated(U8, "FlaggedPropertyValueFlag")
 
 
-def _flagged_with_type(encoding: Encoding, spec: str) -> Layout:
-    return Layout(
-        "PropertyType" / Enumerated(U16, "PropertyType"),
-        "Flag" / Enumerated(U8, "FlaggedPropertyValueFlag"),
-        "PropertyValue"
-        / Choice(this.Flag, {0x00: PropertyValue(this.PropertyType, encoding), 0x01: Nothing, 0x0A: ErrorCode}),
-        name="FlaggedPropertyValueWithType",
-        spec=spec,
-        summary="{PropertyValue}",
-    )
+def _flagged(value: Construct, *first: Renamed, name: str, spec: str) -> Layout:
+    choice = Choice(this.Flag, {0x00: value, 0x01: Nothing, 0x0A: ErrorCode})
+    choice.flagbuildnone = True
+    return Layout(*first, _FLAG, "PropertyValue" / choice, name=name, spec=spec, summary="{PropertyValue}")
 
 
 @lru_cache(4096)
 def _column(tag: int, flagged: bool, encoding: Encoding, name: str) -> Traced:
     """The field of one column. The cache is bounded: a capture may hold any number of tags."""
-    form: Construct
-    if tag & 0xFFFF == 0:
-        form = (
-            _flagged_with_type(encoding, "MS-OXCDATA 2.11.6")
-            if flagged
-            else _typed("TypedPropertyValue", "MS-OXCDATA 2.11.3", encoding)
+    form: Construct = PropertyValue(tag, encoding)
+    if flagged and tag & 0xFFFF == 0:
+        form = _flagged(
+            PropertyValue(this.PropertyType, encoding),
+            "PropertyType" / PropertyType,
+            name="FlaggedPropertyValueWithType",
+            spec="MS-OXCDATA 2.11.6",
         )
-    else:
-        form = PropertyValue(tag, encoding)
-        if flagged:
-            form = _flagged(form, "MS-OXCDATA 2.11.5")
-    return Traced(form, name or property_name(tag) or f"0x{tag:08X}")
+    elif flagged:
+        form = _flagged(form, name="FlaggedPropertyValue", spec="MS-OXCDATA 2.11.5")
+    known = name or property_name(tag, encoding.tag is AddressBookPropertyTag)
+    return Traced(form, known or f"0x{tag:08X}")
 
 
 class ColumnValues(Construct):  # type: ignore[misc]
@@ -308,7 +381,7 @@ class ColumnValues(Construct):  # type: ignore[misc]
         if columns is None:
             raise NoContextError("the columns of this row were set before the capture began", path=path)
         flagged = bool(evaluate(self.flag, context))
-        named = context._params.get("named") or {}
+        named = context._params.get("named") or NO_NAMES
         return [
             _column(tag, flagged, self.encoding, named.get(tag >> 16, "") if tag >= 0x80000000 else "")
             for tag in columns

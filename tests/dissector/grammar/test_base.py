@@ -117,3 +117,11 @@ def test_leftover_bytes_of_a_sized_leaf_are_in_one_leaf() -> None:
         value, end = parse(layout, raw)
         assert (value.Text, end) == (Undecoded(raw[1:]), len(raw))
         assert build(layout, value) == raw
+
+
+def test_undecoded_bytes_of_a_chosen_layout_keep_their_size_field() -> None:
+    layout = Layout("Kind" / U8, "Text" / Choice(this.Kind, {1: Counted(U8, Str8)}))
+    raw = bytes.fromhex("01 02 41 42")
+    value, _ = parse(layout, raw)
+    assert value.Text == Undecoded(b"AB")
+    assert build(layout, value) == raw
