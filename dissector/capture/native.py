@@ -41,38 +41,47 @@ _OTHER_FILES = {
 class NativeCapture(Capture):
     """A pcap or pcapng file, plain, gzipped or from a stream, read by our own walk.
 
+    notes: remarks that every walk puts among the summary's diagnostics.
     Raises CaptureError, one line, when the input cannot be read or is no capture.
     """
 
     def __init__(self, given: Input, progress: Progress | None = None) -> None:
-        self._file = MappedFile(given)
+        self.file = MappedFile(given)
         self._progress = progress
-        self.data = self._file.data
+        self.data = self.file.data
         self.secrets = []
-        kind = pcap.format_of(self._file) or pcapng.format_of(self._file)
+        self.notes: list[str] = []
+        head = self.data[:16]
+        kind = pcap.format_of(head) or pcapng.format_of(head)
         if not kind:
-            message = _no_capture(self._file)
-            self._file.close()
+            message = _no_capture(self.file)
+            self.file.close()
             raise CaptureError(message)
         self._pcapng = kind == "pcapng"
         self.summary = Summary(
-            path=self._file.name, engine="native", format=kind, size=len(self.data), compressed=self._file.compressed
+            path=self.file.name, engine="native", format=kind, size=len(self.data), compressed=self.file.compressed
         )
 
     def close(self) -> None:
-        self._file.close()
+        self.file.close()
+
+    def holds_secrets(self) -> bool:
+        """Whether the file has decryption secrets in it."""
+        return self._pcapng and pcapng.holds_secrets(self.file)
 
     def records(self) -> Iterator[Record]:
         """(frame, time, offset, captured length, length on the wire, link type) of every frame, in file order."""
         if self._pcapng:
             self.secrets.clear()
-            return pcapng.records(self._file, self.summary, self.secrets)
-        return pcap.records(self._file, self.summary)
+            return pcapng.records(self.file, self.summary, self.secrets)
+        return pcap.records(self.file, self.summary)
 
     def segments(self) -> Iterator[Segment]:
         summary = self.summary
         summary.restart()
-        self._file.rewind()
+        for note in self.notes:
+            summary.diagnose(Severity.NOTE, note)
+        self.file.rewind()
         decoder = Decoder(summary)
         data = self.data
         size = len(data)
@@ -90,7 +99,7 @@ class NativeCapture(Capture):
                     truncated += 1
                 if offset > tick:
                     tick = offset + _TICK
-                    self._file.give_back(offset)
+                    self.file.give_back(offset)
                     if self._progress:
                         self._progress(offset, size)
                 if link_type == _ETHERNET and captured >= 54:
@@ -114,8 +123,8 @@ class NativeCapture(Capture):
                 if segment is not None:
                     yield segment
             decoder.finish()
-            if self._file.trouble:
-                summary.diagnose(Severity.MALFORMED, self._file.trouble)
+            if self.file.trouble:
+                summary.diagnose(Severity.MALFORMED, self.file.trouble)
             if self._progress:
                 self._progress(size, size)
         finally:

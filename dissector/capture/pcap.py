@@ -32,9 +32,9 @@ _MAGIC = {
 LONGEST_FRAME = 262_144
 
 
-def format_of(file: MappedFile) -> str:
-    """The name of the pcap variant, "" when the file is no pcap file."""
-    known = _MAGIC.get(file.data[:4])
+def format_of(head: bytes) -> str:
+    """The name of the pcap variant that begins with these bytes, "" when it is no pcap file."""
+    known = _MAGIC.get(head[:4])
     return known[3] if known else ""
 
 

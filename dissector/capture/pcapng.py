@@ -29,9 +29,9 @@ class _Interface(NamedTuple):
     offset: int
 
 
-def format_of(file: MappedFile) -> str:
-    """ "pcapng", or "" when the file is none."""
-    return "pcapng" if file.data[:4] == _MAGIC and file.data[8:12] in _ORDERS else ""
+def format_of(head: bytes) -> str:
+    """ "pcapng", or "" when a file that begins with these bytes is none."""
+    return "pcapng" if head[:4] == _MAGIC and head[8:12] in _ORDERS else ""
 
 
 def records(file: MappedFile, summary: Summary, secrets: list[tuple[bytes, bytes]]) -> Iterator[Record]:
@@ -108,6 +108,17 @@ def records(file: MappedFile, summary: Summary, secrets: list[tuple[bytes, bytes
         summary.diagnose(
             Severity.MALFORMED, f"file offset {at}: {trouble} is cut or damaged; {size - at} bytes not read"
         )
+
+
+def holds_secrets(file: MappedFile) -> bool:
+    """Whether there is a decryption secrets block anywhere in the file."""
+    secrets: list[tuple[bytes, bytes]] = []
+    file.rewind()
+    for record in records(file, Summary("", "", "", 0), secrets):
+        if secrets:
+            return True
+        file.give_back(record[2])
+    return bool(secrets)
 
 
 def _options(data: Data, order: str, at: int, stop: int) -> Iterator[tuple[int, bytes]]:
