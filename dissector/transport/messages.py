@@ -113,9 +113,9 @@ class RpcCall:
 
     transport: "rpc-tcp" or "rpc-http". opnum: None where the request was not captured. interface, version: what the
     bind or alter_context named for the presentation context, None where none was seen (interface_version is then 0);
-    the version is major | minor << 16 as on the wire. accepted: False where the server refused that context.
-    little_endian: the byte order of the stubs (of the request where there is one). cancelled, orphaned: the client sent
-    such a PDU for the call.
+    the version is major | minor << 16 as on the wire. transfer_syntax: what was agreed on (grammar.pdu.NDR or NDR64),
+    None where it was not seen. accepted: False where the server refused that context. little_endian: the byte order of
+    the stubs (of the request where there is one). cancelled, orphaned: the client sent such a PDU for the call.
     """
 
     connection: Connection
@@ -128,6 +128,7 @@ class RpcCall:
     little_endian: bool
     request: RpcMessage | None
     response: RpcMessage | None
+    transfer_syntax: uuid.UUID | None = None
     accepted: bool = True
     cancelled: bool = False
     orphaned: bool = False
