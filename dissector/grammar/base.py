@@ -766,7 +766,8 @@ def _context(params: dict[str, Any], parsing: bool) -> Container:
 class Counted(Subconstruct):  # type: ignore[misc]
     """A byte count, then a layout inside that many bytes. The value is the layout's.
 
-    Opaque bytes (Data, Rest) make one leaf, count included; a structure shows its Size and its fields.
+    Opaque bytes (Data, Rest) and single values make one leaf, count included; a structure shows its Size and its
+    fields.
     """
 
     def __init__(self, count: Construct, subcon: Construct = Rest) -> None:
@@ -783,7 +784,14 @@ class Counted(Subconstruct):  # type: ignore[misc]
             except ConstructError:
                 stream.seek(start)
                 raise
-        return Sized(self.count._parse(stream, context, path), self.subcon)._parse(stream, context, path)
+        tracer = context._params.get("_tracer")
+        children = tracer.current.children if tracer is not None else []
+        before = len(children)
+        size = self.count._parse(stream, context, path)
+        value = Sized(size, self.subcon)._parse(stream, context, path)
+        if len(children) == before + 1 and not isinstance(value, list | Mapping):  # no fields: one leaf, as for bytes
+            del children[before:]
+        return value
 
     def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
         if isinstance(obj, bytes):

@@ -125,3 +125,13 @@ def test_undecoded_bytes_of_a_chosen_layout_keep_their_size_field() -> None:
     value, _ = parse(layout, raw)
     assert value.Text == Undecoded(b"AB")
     assert build(layout, value) == raw
+
+
+def test_a_counted_single_value_is_one_leaf_with_its_count() -> None:
+    layout = Layout("Number" / Counted(U8, U16), "Next" / U8)
+    check(layout, "02 05 00 07", Number=5, Next=7)
+    tree = trace(layout, ByteSource("vector", bytes.fromhex("02 05 00 07")), "PDU")
+    assert [(node.name, node.offset, node.length, node.value) for node in tree.leaves()] == [
+        ("Number", 0, 3, 5),
+        ("Next", 3, 1, 7),
+    ]
