@@ -24,6 +24,8 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
 
+_MASK = 0xFFFFFFFF
+_HALF = 0x80000000
 _KEPT_COMMENTS = 1000
 
 
@@ -94,3 +96,14 @@ class Capture(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def distance(seq: int, origin: int) -> int:
+    """How far a 32-bit TCP number lies ahead of another (behind: negative), wrap included."""
+    return ((seq - origin + _HALF) & _MASK) - _HALF
+
+
+def reverse(key: bytes) -> bytes:
+    """The key of the other direction of a connection."""
+    half = (len(key) - 4) // 2
+    return key[half : 2 * half] + key[:half] + key[-2:] + key[-4:-2]

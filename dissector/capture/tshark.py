@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from dissector.capture import pcap, pcapng
-from dissector.capture.base import ACK, FIN, PSH, RST, SYN, Capture, Progress, Segment, Summary
+from dissector.capture.base import ACK, FIN, PSH, RST, SYN, Capture, Progress, Segment, Summary, distance, reverse
 from dissector.capture.files import Input, MappedFile
 from dissector.errors import CaptureError, EngineError
 from dissector.node import Severity
@@ -62,6 +62,8 @@ _KEY_OPTIONS = ("tls.keylog_file", "tls.keys_list", "tls.psk", "uat:rsa_keys", "
 #: Streams followed in one run of tshark.
 _FOLLOWED = 500
 _MASK = 0xFFFFFFFF
+#: Encrypted bytes that may follow the last application data: an alert, session tickets.
+_FAREWELL = 1024
 #: The beginning of a TLS record: content type, version 3.x.
 LIKE_TLS = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")
 
@@ -233,6 +235,8 @@ class TsharkCapture(Capture):
                         yield segment
                     else:
                         yield from opened.segments(int(fields[15]), segment)
+                if opened is not None:
+                    yield from opened.finish(summary)
             if complaints and not number:
                 wrong_option = "-o" in complaints[0]
                 raise (EngineError if wrong_option else CaptureError)(f"{summary.path}: tshark says: {complaints[0]}")
@@ -348,19 +352,22 @@ class _Decrypted:
 
 
 class _Stream:
-    """What _Opened knows of one connection: the next made-up sequence number of each side, by key."""
+    """What _Opened knows of one connection, each by key, that is by side."""
 
-    __slots__ = ("next", "plain", "waiting")
+    __slots__ = ("last", "next", "opened", "plain", "seen", "waiting")
 
     def __init__(self) -> None:
-        self.next: dict[bytes, int] = {}
+        self.next: dict[bytes, int] = {}  # the next made-up sequence number
+        self.seen: dict[bytes, int] = {}  # how far the real ones came
+        self.opened: dict[bytes, int] = {}  # how far they were when a record was last opened
         self.plain = True  # nothing of TLS was seen yet
-        self.waiting: list[Segment] = []
+        self.waiting: list[Segment] = []  # FIN and RST that stand before the last record
+        self.last: Segment | None = None
 
-
-def _back(key: bytes) -> bytes:
-    half = (len(key) - 4) // 2
-    return key[half : 2 * half] + key[:half] + key[-2:] + key[-4:-2]
+    def lost(self, key: bytes) -> int:
+        """Encrypted bytes behind the last record that was opened, when they are more than a farewell."""
+        lost = distance(self.seen[key], self.opened[key]) if key in self.opened else 0
+        return lost if lost > _FAREWELL else 0
 
 
 class _Opened:
@@ -381,27 +388,49 @@ class _Opened:
         stream = self._streams.get(number)
         if stream is None:
             stream = self._streams[number] = _Stream()
+        stream.last = segment
         if flags & SYN:
             stream.next.setdefault(key, (seq + 1) & _MASK)
             yield (*segment[:7], 0, 0, None)
             return
         upto = stream.next.setdefault(key, seq)
+        end = (seq + length) & _MASK
+        if distance(end, stream.seen.setdefault(key, end)) > 0:
+            stream.seen[key] = end
         if source is not None and stream.plain:
             # What was said before TLS, to a proxy for instance, stays as it is.
             stream.plain = frame < decrypted.first[number] and not LIKE_TLS.match(source.data)
             if stream.plain:
-                stream.next[key] = upto = max(upto, seq + length)
+                stream.next[key] = end
                 yield segment
         for data in decrypted.take(frame):
-            acked = stream.next.get(_back(key), ack)
+            acked = stream.next.get(reverse(key), ack)
             made = _source("TLS application data", data, frame, source.pieces[0].origin_length if source else 0)
             yield frame, time, key, upto, acked, PSH | ACK, 0, len(data), 0, made
             stream.next[key] = upto = (upto + len(data)) & _MASK
+            stream.opened[key] = stream.seen[key]
         if flags & (FIN | RST):
             stream.waiting.append(segment)
         if frame >= last:
             # The end of a connection may stand before its last record in a reordered capture.
             for ending in stream.waiting:
                 key = ending[2]
-                yield (*ending[:3], stream.next[key], stream.next.get(_back(key), 0), ending[5], 0, 0, 0, None)
+                upto = (stream.next[key] + stream.lost(key)) & _MASK
+                yield (*ending[:3], upto, stream.next.get(reverse(key), 0), ending[5], 0, 0, 0, None)
             stream.waiting.clear()
+
+    def finish(self, summary: Summary) -> Iterator[Segment]:
+        """tshark opens nothing behind a hole in a TLS stream: say so, and let the rest be missing, not absent."""
+        for number, stream in self._streams.items():
+            for key in stream.next:
+                lost = stream.lost(key)
+                if lost and stream.last is not None:
+                    frame, time, *_ = stream.last
+                    summary.diagnose(
+                        Severity.NOTE,
+                        f"tshark stream {number}: {lost} bytes of TLS could not be opened behind the last record that"
+                        " was (bytes are missing in the capture, or a key)",
+                    )
+                    back = reverse(key)
+                    acked = (stream.next[key] + lost) & _MASK
+                    yield frame, time, back, stream.next.get(back, 0), acked, ACK, 0, 0, 0, None

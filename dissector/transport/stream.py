@@ -12,11 +12,10 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
-from dissector.capture.base import Data, Segment
+from dissector.capture.base import Data, Segment, reverse
 from dissector.source import ByteSource, Piece
 
 _MASK = 0xFFFFFFFF
-_HALF = 0x80000000
 
 M_co = TypeVar("M_co", covariant=True)
 
@@ -341,7 +340,7 @@ class Connection:
         for direction, peer in ((sender, receiver), (receiver, sender)):
             direction.connection, direction.peer = self, peer
         receiver._side = 1
-        self._keys = (key, _reverse(key))
+        self._keys = (key, reverse(key))
         self._early: list[Segment] | None = None  # held back until the roles are known
         self._settled = False  # they are
         self._reset = False
@@ -368,17 +367,7 @@ class Connection:
         return self.directions[0 if key == self._keys[0] else 1]
 
 
-def _reverse(key: bytes) -> bytes:
-    half = (len(key) - 4) // 2
-    return key[half : 2 * half] + key[:half] + key[-2:] + key[-4:-2]
-
-
 def _endpoints(key: bytes) -> tuple[tuple[str, int], tuple[str, int]]:
     half = (len(key) - 4) // 2
     source, target = ipaddress.ip_address(key[:half]), ipaddress.ip_address(key[half : 2 * half])
     return (str(source), int.from_bytes(key[-4:-2], "big")), (str(target), int.from_bytes(key[-2:], "big"))
-
-
-def distance(seq: int, origin: int) -> int:
-    """How far seq lies ahead of origin (behind: negative), wrap included."""
-    return ((seq - origin + _HALF) & _MASK) - _HALF

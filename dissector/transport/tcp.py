@@ -24,8 +24,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from dissector.capture.base import ACK, FIN, RST, SYN, Data, Segment
-from dissector.transport.stream import Connection, Direction, StreamParser, Taken, distance
+from dissector.capture.base import ACK, FIN, RST, SYN, Data, Segment, distance
+from dissector.transport.stream import Connection, Direction, StreamParser, Taken
 
 __all__ = ["Connection", "Direction", "StreamParser", "Taken", "TcpStats", "reassemble"]
 
@@ -319,7 +319,10 @@ class _Reassembler(Generic[M]):
                 peer._base = peer._next = ack
             direction._ack = ack
         if direction._closed:
-            self._stats.late += length
+            if distance(seq, direction._next) < 0:
+                self._stats.repeated += length
+            else:
+                self._stats.late += length
             return
         if length or flags & FIN:
             if direction._next < 0:
