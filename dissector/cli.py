@@ -231,11 +231,10 @@ def info(
     from dissector.views.info import gather, info_lines
     from dissector.views.json import dumps_pretty
 
-    name = pick(capture, read_file)
-    dissection, bar = opened(name, engine, prefs)
+    dissection, bar = opened(pick(capture, read_file), engine, prefs)
     with dissection:
         try:
-            facts = gather(dissection, name)
+            facts = gather(dissection)
         finally:
             bar.close()
         emit([dumps_pretty(facts)] if form is Brief.JSON else info_lines(facts, coloured()))

@@ -55,6 +55,10 @@ class RopSide:
             )
             return node
         node = trace(self.layout, self.source, name, self.offset, end, **self.params)
+        if "inferred" in self.params:
+            node.diagnose(
+                Severity.NOTE, f"{self.params['inferred']} is not in the capture; only one value fits the list's length"
+            )
         if node.end < end:
             stopped = not any(found.diagnostics for found in node.walk())
             rest = undecoded(self.source, node.end, end - node.end, Severity.MALFORMED, "bytes are left over")

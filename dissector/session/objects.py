@@ -29,6 +29,14 @@ SPECIAL_FOLDERS = (
 """Names of the folders in a RopLogon response, in order [MS-OXCSTOR] 2.2.1.1.3: of a public logon, of a private one."""
 
 
+def endpoint_text(endpoint: Any) -> str:
+    """'192.0.2.1:443' or '[2001:db8::1]:443' for an (address, port) pair, '?' for None."""
+    if endpoint is None:
+        return "?"
+    address, port = endpoint
+    return f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}"
+
+
 @dataclass(slots=True)
 class ServerObject:
     """What stands behind one handle: its kind, where it came from, and what later ROPs need to know of it."""

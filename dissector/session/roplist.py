@@ -35,9 +35,36 @@ def read_requests(source: ByteSource, params: Callable[[RopDef, int], Mapping[st
         if definition is None or definition.request is None:
             return definition, None, {}
         given = params(definition, data[at + 1]) if at + 1 < end else {}
+        if "logon_flags" in given and given["logon_flags"] is None:
+            given = _infer_logon(definition, data, at, end, given)
         return definition, definition.request, given
 
     return _read(source, choose, is_response=False, took=lambda side: None)
+
+
+def _infer_logon(definition: RopDef, data: bytes, at: int, end: int, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """logon_flags for a ROP whose logon the capture does not show, where the length of the ROP list leaves no doubt.
+
+    Of the two layouts (private, public) the one with which the list is read exactly to its end is taken; where both or
+    neither do, the flags stay unknown.
+    """
+    fitting = [flags for flags in (1, 0) if _fits(definition, data, at, end, {**given, "logon_flags": flags})]
+    return {**given, "logon_flags": fitting[0], "inferred": "logon_flags"} if len(fitting) == 1 else given
+
+
+def _fits(definition: RopDef, data: bytes, at: int, end: int, given: Mapping[str, Any]) -> bool:
+    """Whether the ROP list can be read to its very end when this ROP is read with these arguments."""
+    layout: Construct | None = definition.request
+    try:
+        while layout is not None:
+            _, at = parse(layout, data, at, end, **given)
+            if at == end:
+                return True
+            following = ROPS.get(data[at])
+            layout = following.request if following is not None else None
+    except GrammarError:
+        pass
+    return False
 
 
 def read_responses(

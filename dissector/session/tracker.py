@@ -13,7 +13,7 @@ from dissector.emsmdb.call import Call, Side
 from dissector.grammar.names import named_property_name
 from dissector.grammar.rops.base import RopDef
 from dissector.session.exchange import Exchange, Rop, RopSide
-from dissector.session.objects import NO_HANDLE, Logon, ServerObject, Session
+from dissector.session.objects import NO_HANDLE, Logon, ServerObject, Session, endpoint_text
 from dissector.session.roplist import read_requests, read_responses
 
 OPENING_CALLS = frozenset({"Connect", "EcDoConnect", "EcDoConnectEx", "Bind", "NspiBind"})
@@ -55,7 +55,7 @@ class Tracker:
             session = next((self._by_key[key] for key in (*asked, *keys, connection) if key in self._by_key), None)
         if session is None:
             side = call.request or call.response
-            client, server = (str(getattr(call.connection, name, "?")) for name in ("client", "server"))
+            client, server = (endpoint_text(getattr(call.connection, name, None)) for name in ("client", "server"))
             session = Session(
                 len(self.sessions) + 1, call.transport, client, server, side.frame if side else 0,
                 began=call.name in OPENING_CALLS,

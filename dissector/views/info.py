@@ -10,20 +10,17 @@ from dissector.pipeline import Dissection
 from dissector.views.text import clock
 
 
-def gather(dissection: Dissection, name: str) -> dict[str, Any]:
+def gather(dissection: Dissection) -> dict[str, Any]:
     """Read the whole capture and count. The dict is what -T json prints."""
     calls: Counter[str] = Counter()
     rops: Counter[str] = Counter()
     errors: Counter[str] = Counter()
     notes: Counter[tuple[str, str]] = Counter()
     unanswered = exchanges = 0
-    first = last = 0.0
     for exchange in dissection.exchanges():
         exchanges += 1
         calls[f"{exchange.call.transport} {exchange.call.name}"] += 1
         unanswered += exchange.call.response is None
-        moment = exchange.time
-        first, last = (min(first, moment) if first else moment), max(last, moment)
         for rop in exchange.rops:
             rops[rop.name] += rop.continues is None
             if rop.return_value:
@@ -35,9 +32,7 @@ def gather(dissection: Dissection, name: str) -> dict[str, Any]:
             notes[found.severity.value, found.message] += 1
     tally, tracker = dissection.tally, dissection.tracker
     return {
-        "capture": {"name": name, **dissection.capture.summary.as_json()},
-        "first": first,
-        "last": last,
+        "capture": _capture_facts(dissection),
         "http": {"exchanges": tally.http_exchanges, "not_mapi": tally.http_other},
         "rpc": {"calls": tally.rpc_calls, "not_mapi": dict(tally.rpc_other)},
         "opaque": [
@@ -63,6 +58,18 @@ def gather(dissection: Dissection, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _capture_facts(dissection: Dissection) -> dict[str, Any]:
+    summary = dissection.capture.summary
+    return {
+        "name": summary.path, "engine": summary.engine, "format": summary.format, "bytes": summary.size,
+        "compressed": summary.compressed, "frames": summary.frames, "segments": summary.segments,
+        "first_time": summary.first_time, "last_time": summary.last_time, "link_types": dict(summary.link_types),
+        "protocols": dict(summary.protocols), "skipped": dict(summary.skipped), "truncated_frames": summary.truncated,
+        "comments": [{"frame": frame, "text": text} for frame, text in summary.comments],
+        "diagnostics": [{"severity": one.severity.value, "message": one.message} for one in summary.diagnostics],
+    }  # fmt: skip
+
+
 def info_lines(facts: dict[str, Any], colour: bool) -> Iterator[str]:
     """The facts as tables that fit the terminal."""
     from rich.console import Console
@@ -78,20 +85,21 @@ def info_lines(facts: dict[str, Any], colour: bool) -> Iterator[str]:
     def table(title: str, *columns: str) -> Table:
         made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
         for column in columns:
-            made.add_column(column, justify="right" if column == "count" else "left", overflow="fold")
+            fixed = column in ("client", "server", "frames", "transport")
+            made.add_column(column, justify="right" if column == "count" else "left", overflow="fold", no_wrap=fixed)
         return made
 
     about = table("", "", "")
     about.show_header = False
     capture = dict(facts["capture"])
-    for name in ("name", "format", "frames", "bytes", "segments", "connections"):
-        if capture.get(name) not in (None, ""):
-            about.add_row(name, str(capture[name]))
+    for name in ("name", "engine", "format", "bytes", "frames", "segments", "truncated_frames"):
+        if capture.get(name) not in (None, "", 0):
+            about.add_row(name.replace("_", " "), str(capture[name]))
     for name in ("link_types", "protocols", "skipped"):
         if capture.get(name):
             about.add_row(name.replace("_", " "), ", ".join(f"{key} {count}" for key, count in capture[name].items()))
-    if facts["first"]:
-        about.add_row("time", f"{clock(facts['first'])} to {clock(facts['last'])} UTC")
+    if capture["first_time"] is not None:
+        about.add_row("time", f"{clock(capture['first_time'])} to {clock(capture['last_time'])} UTC")
     about.add_row("HTTP", f"{facts['http']['exchanges']} exchanges, {facts['http']['not_mapi']} of them not MAPI")
     others = sum(facts["rpc"]["not_mapi"].values())
     about.add_row("DCE/RPC", f"{facts['rpc']['calls']} calls, {others} of them not MAPI")

@@ -71,9 +71,11 @@ def call_summary(exchange: Exchange) -> str:
     parts = []
     for side in (exchange.call.request, exchange.call.response):
         for name, value in (side.fields if side is not None else {}).items():
+            if name.startswith("X-"):
+                continue
             if isinstance(value, str) and value:
                 parts.append(f"{name}={shorten(value)}")
-            elif name in ("EventPending", "StatusCode", "X-ResponseCode") and value not in (None, 0, "0"):
+            elif name in ("EventPending", "StatusCode") and value not in (None, 0, "0"):
                 parts.append(f"{name}={value}")
     if exchange.call.response is None:
         parts.append("no response captured")
@@ -136,9 +138,17 @@ def value_text(value: Any) -> str:
         if "PropertyTag" in value:
             tag = value["PropertyTag"]
             return f"{property_name(tag) or f'0x{tag:08X}'}={value_text(value.get('PropertyValue'))}"
-        shown = value.get("String", value.get("Value"))
-        return value_text(shown) if shown is not None else "{...}"
+        if "StringType" in value:
+            return value_text(value.get("String") or "")
+        return dict_text(value)
     return str(value)
+
+
+def dict_text(value: dict[str, Any], most: int = 3) -> str:
+    """A structure by its first fields that say something."""
+    told = [(name, item) for name, item in value.items() if name != "_io" and item not in (None, 0, "", b"", [], False)]
+    more = ", ..." if len(told) > most else ""
+    return "{" + ", ".join(f"{name}={value_text(item)}" for name, item in told[:most]) + more + "}"
 
 
 def list_text(values: Sequence[Any], most: int = 3) -> str:

@@ -11,7 +11,7 @@ from dissector.verify import Report
 from dissector.views.rows import Row
 from dissector.views.text import COLOUR, PLAIN
 
-HEAD = f"{'exch':>5} {'frame':>6} {'time':>11}  {'call':<11} {'ROP':<38} {'handle':>10}  {'result':<22} summary"
+HEAD = f"{'exch':>5} {'frame':>6} {'time':>11}  {'call':<11} {'ROP':<43} {'handle':>15}  {'result':<22} summary"
 
 
 def list_lines(rows: Iterable[Row], colour: bool) -> Iterator[str]:
@@ -27,14 +27,14 @@ def list_lines(rows: Iterable[Row], colour: bool) -> Iterator[str]:
         exchange = row.exchange
         where = f"{'':5} {'':6} {'':11}" if same else f"{row.exchange:5} {row.frame:6} {row.time - first:11.6f}"
         call = "" if same else row.call
-        line = f"{where}  {call:<11} {row.rop or '-':<38} {_handle(row):>10}  {_result(row):<22} {row.summary}"
+        line = f"{where}  {call:<11} {row.rop or '-':<43} {_handle(row):>15}  {_result(row):<22} {row.summary}"
         line = line[:width].rstrip()
         yield f"{palette.bad}{line}{palette.off}" if row.return_code and colour else line
 
 
 def _handle(row: Row) -> str:
-    known = [value for value in (row.handles or {}).values() if value is not None]
-    return f"0x{known[0]:x}" if known else ""
+    """The handles in the order of the request: what it acts on, then what it opens."""
+    return "->".join(f"0x{value:x}" if value is not None else "?" for value in (row.handles or {}).values())
 
 
 def _result(row: Row) -> str:

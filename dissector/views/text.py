@@ -10,6 +10,7 @@ from typing import Any
 
 from dissector.node import Node, Severity, Undecoded
 from dissector.session.exchange import Exchange
+from dissector.session.objects import endpoint_text
 from dissector.source import ByteSource
 from dissector.views.hexdump import hexdump
 
@@ -105,10 +106,10 @@ def exchange_lines(exchange: Exchange, palette: Palette = PLAIN, hex_pane: bool 
     """An exchange: a head line, then the trees of request and response, each with a hex pane if asked for."""
     call = exchange.call
     frames = " -> ".join(str(side.frame) for side in (call.request, call.response) if side is not None)
-    ends = f"{getattr(call.connection, 'client', '?')} -> {getattr(call.connection, 'server', '?')}"
+    client, server = (endpoint_text(getattr(call.connection, name, None)) for name in ("client", "server"))
     yield (
         f"{palette.value}Exchange {exchange.number}{palette.off}  frame {frames}  {clock(exchange.time)}  "
-        f"{call.transport} {call.name}  {ends}"
+        f"{call.transport} {call.name}  {client} -> {server}"
     )
     for title, tree in (("request", exchange.request_tree()), ("response", exchange.response_tree())):
         if tree is None:
