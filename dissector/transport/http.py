@@ -242,6 +242,8 @@ class _Half:
                 step = min(self.left, available - self.pos)
                 self._add(step)
                 self.left -= step
+                if not self.left and phase is Phase.CHUNK_DATA and self._next_chunk():
+                    continue
                 if self.left:
                     # Behind a chunk comes at least CRLF and the last chunk, 7 bytes.
                     self._want(self.pos + self.left + (7 if phase is Phase.CHUNK_DATA else 0))
@@ -282,6 +284,24 @@ class _Half:
                     raise _BrokenError("the trailers are too long")
                 name, _, value = line.decode("latin-1").partition(":")
                 self.message.trailers.append((name.strip(), value.strip()))
+
+    def _next_chunk(self) -> bool:
+        """The short way over the end of a chunk and a plain size line, where both are there; False changes nothing."""
+        look = self.window.peek(16, self.pos)
+        end = look.find(b"\r\n", 2)
+        if end < 3 or look[:2] != b"\r\n":
+            return False
+        digits = look[2:end]
+        if not digits.isalnum():
+            return False
+        try:
+            self.left = int(digits, 16)
+        except ValueError:
+            return False
+        self.pos += end + 2
+        if not self.left:
+            self.phase = Phase.TRAILERS
+        return True
 
     def _line(self) -> bytes | None:
         """The line at pos without its line feed, passed over; None where it is not whole yet."""
