@@ -39,6 +39,8 @@ class Report:
     different: int = 0
     decoded_bytes: int = 0
     undecoded_bytes: int = 0
+    no_context_bytes: int = 0
+    """Kept raw because what they depend on (a column set, a logon) happened before the capture began."""
     unknown_rops: Counter[str] = field(default_factory=Counter)
     diagnostics: Counter[str] = field(default_factory=lambda: Counter({one.value: 0 for one in Severity}))
     findings: list[Finding] = field(default_factory=list)
@@ -56,6 +58,7 @@ class Report:
             "different": self.different,
             "decoded_bytes": self.decoded_bytes,
             "undecoded_bytes": self.undecoded_bytes,
+            "no_context_bytes": self.no_context_bytes,
             "unknown_rops": dict(self.unknown_rops),
             "diagnostics": dict(self.diagnostics),
             "findings": [
@@ -105,11 +108,15 @@ def _walk(tree: Node, report: Report) -> Iterator[tuple[Diagnostic, Node]]:
     for node in tree.walk():
         for diagnostic in node.diagnostics:
             yield diagnostic, node
-        if not node.children:
-            if isinstance(node.value, Undecoded):
-                report.undecoded_bytes += node.length
+        if not node.children and not isinstance(node.value, Undecoded):
+            report.decoded_bytes += node.length
+        raw = sum(child.length for child in node.children if isinstance(child.value, Undecoded))
+        if raw or (node is tree and isinstance(node.value, Undecoded)):
+            why = {found.severity for one in node.walk() for found in one.diagnostics} - {Severity.NOTE}
+            if why == {Severity.NO_CONTEXT}:
+                report.no_context_bytes += raw or node.length
             else:
-                report.decoded_bytes += node.length
+                report.undecoded_bytes += raw or node.length
 
 
 def _pdus(exchange: Exchange) -> Iterator[tuple[str, bytes, bytes | None]]:

@@ -18,6 +18,13 @@ def shared(*parts: str) -> Path:
     return path
 
 
+def captures_in(*folders: str) -> list[Path]:
+    """Every capture file in these folders of ../shared/captures; empty where they are absent."""
+    found = [path for folder in folders for path in sorted((SHARED / "captures" / folder).glob("*"))]
+    endings = (".pcap", ".pcapng", ".pcapng.gz", ".trace")
+    return [path for path in found if path.name.endswith(endings)]
+
+
 @pytest.fixture(name="shared")
 def shared_fixture():  # type: ignore[no-untyped-def]
     return shared

@@ -85,16 +85,12 @@ def call_summary(exchange: Exchange) -> str:
 def summary(rop: Rop, session: Session | None) -> str:
     """The fields that tell most, in one line."""
     parts: list[str] = []
-    seen: set[str] = set()
+    sides = [side for side in (rop.request, rop.response) if side is not None and side.value is not None]
     for name in rop.definition.summary if rop.definition is not None else ():
-        for side in (rop.request, rop.response):
-            if side is None or side.value is None or name in seen:
-                continue
-            value = side.value.get(name)
-            if value is None:
-                continue
-            seen.add(name)
-            parts.append(f"{name}={field_text(side, name, value, rop, session)}")
+        found = [(side, field_of(side.value, name)) for side in sides]
+        texts = [field_text(side, name, value, rop, session) for side, value in found if value not in (None, [])]
+        if texts:  # 50 rows were asked for, 6 came: RowCount=50→6
+            parts.append(f"{name.rpartition('.')[2]}={'→'.join(dict.fromkeys(texts))}")
     if rop.continues is not None:
         parts.append("(packed: answers the same request)")
     elif rop.request is None and rop.definition is not None and rop.definition.has_return_value:
@@ -108,6 +104,20 @@ def summary(rop: Rop, session: Session | None) -> str:
     return " ".join(parts)
 
 
+def field_of(value: Any, name: str) -> Any:
+    """A field by its name; a dot leads into a structure. None where it is not there."""
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def construct_of(layout: Any, name: str) -> Any:
+    """The construct of the field that field_of() finds."""
+    for part in name.split("."):
+        layout = next((one.subcon for one in getattr(layout, "subcons", ()) if one.name == part), None)
+    return layout
+
+
 def field_text(side: RopSide, name: str, value: Any, rop: Rop, session: Session | None) -> str:
     """One field of a summary: ids with the folder's name, flags and enums in words, property lists shortened."""
     if isinstance(value, ObjectId):
@@ -116,8 +126,7 @@ def field_text(side: RopSide, name: str, value: Any, rop: Rop, session: Session 
     if isinstance(value, int) and not isinstance(value, bool):
         if name in ("PropertyTag", "StateProperty"):
             return property_name(value) or f"0x{value:08X}"
-        field = next((one for one in getattr(side.layout, "subcons", ()) if one.name == name), None)
-        label = labeller_of(field.subcon) if field is not None else None
+        label = labeller_of(construct_of(side.layout, name))
         return (label(value) if label is not None else "") or str(value)
     return value_text(value)
 

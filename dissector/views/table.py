@@ -53,7 +53,8 @@ def report_lines(report: Report, colour: bool) -> Iterator[str]:
     yield f"exchanges        {report.exchanges}"
     yield f"ROPs             {report.rops}"
     yield f"PDUs             {report.pdus}: {report.identical} identical, {report.different} different"
-    yield f"bytes            {report.decoded_bytes} decoded, {report.undecoded_bytes} undecoded"
+    raw = f", {report.no_context_bytes} raw for want of context" if report.no_context_bytes else ""
+    yield f"bytes            {report.decoded_bytes} decoded, {report.undecoded_bytes} undecoded{raw}"
     for name, count in sorted(report.unknown_rops.items()):
         yield f"no layout        {name}: {count}"
     shown = ", ".join(f"{count} {name}" for name, count in report.diagnostics.items())
