@@ -193,7 +193,7 @@ class _Reassembler(Generic[M]):
                 if peer._base < 0 or 0 <= distance(ack, peer._base) < _FAR:
                     self._greet(segment, direction)
                     return direction
-            elif (found := self._sibling(segment, direction)) is not None and found._base == base:
+            elif (found := self._sibling(segment, direction, base)) is not None:
                 return found
             yield from self._retire(connection, time)
         direction = yield from self._open(segment)
@@ -229,13 +229,16 @@ class _Reassembler(Generic[M]):
             if len(beside) > _SIBLINGS:
                 yield from self._finish(beside.pop(0))
 
-    def _sibling(self, segment: Segment, direction: Direction) -> Direction | None:
-        """The direction of another connection with the same addresses and ports that the segment fits."""
+    def _sibling(self, segment: Segment, direction: Direction, base: int = -1) -> Direction | None:
+        """The direction of another connection with the same addresses and ports that the segment fits.
+
+        base: the first sequence number it must have, of a SYN.
+        """
         beside = self._siblings.get(min(direction.connection._keys))
         if beside:
             for index, other in enumerate(beside):
                 found = other._direction(segment[2])
-                if _near(segment, found):
+                if found._base == base if base >= 0 else _near(segment, found):
                     beside[index] = direction.connection
                     self._enter(other)
                     return found
@@ -277,6 +280,7 @@ class _Reassembler(Generic[M]):
             mine.sort(key=lambda segment: distance(segment[3], anchor))
             if len(mine) > 1 and self._is_keep_alive(mine[0]):
                 early.remove(mine.pop(0))
+                self._stats.repeated += 1
             self._guess(direction, mine[0][3])
         for segment in early:
             yield from self._take_in(segment, connection._direction(segment[2]))
