@@ -25,6 +25,9 @@ class Recipient:
     display_type: int = 0
     properties: Properties = field(default_factory=Properties)
 
+    def clone(self) -> Recipient:
+        return Recipient(self.row_id, self.kind, self.flags, self.display_type, self.properties.clone())
+
     def packed(self) -> int:
         return self.kind | self.display_type << 8 | self.flags << 16
 
@@ -97,6 +100,12 @@ class Content:
         return number
 
     def put_attachment(self, attachment: Attachment) -> None:
+        """Add it, in place of the one with the same number; what that one is in the database, this one becomes."""
+        before = self.attachments.get(attachment.number)
+        if before is not None and attachment.bag is None:
+            attachment.bag, attachment.embedded_bag = before.bag, before.embedded_bag
+        elif attachment.bag in self.removed:
+            attachment.bag = attachment.embedded_bag = None
         attachment.changed = True
         self.attachments[attachment.number] = attachment
 
@@ -127,6 +136,14 @@ class Content:
     def clear_recipients(self) -> None:
         self.recipients_changed |= bool(self.recipients)
         self.recipients = []
+
+    def clone(self) -> Content:
+        """A working copy of a working copy."""
+        copy = Content(self.bag, self.properties.clone(), [one.clone() for one in self.recipients])
+        copy.attachments = {number: one.clone() for number, one in self.attachments.items()}
+        copy.recipients_changed, copy.next_number = self.recipients_changed, self.next_number
+        copy.removed = list(self.removed)
+        return copy
 
     def fresh(self, store: Store, depth: int = 0) -> Content:
         """The same as a new, unsaved message."""
@@ -168,12 +185,12 @@ def save(store: Store, content: Content, role: int = MESSAGE, parent: int | None
             child = store.new_bag(RECIPIENT, content.bag, recipient.row_id, recipient.packed())
             store.save(child, recipient.properties, everything=True)
         content.recipients_changed = False
-    for child in content.removed:
-        store.delete_bag(child)
-    content.removed.clear()
     for attachment in content.attachments.values():
         if new or attachment.changed:
             _save_attachment(store, attachment, content.bag)
+    for child in content.removed:
+        store.delete_bag(child)
+    content.removed.clear()
     return content.bag
 
 
@@ -184,5 +201,7 @@ def _save_attachment(store: Store, attachment: Attachment, parent: int) -> None:
     store.save(attachment.bag, attachment.properties, everything=new)
     inner = attachment.embedded
     if inner is not None and inner.changed:
+        if inner.bag is None and attachment.embedded_bag is not None:
+            store.delete_bag(attachment.embedded_bag)
         attachment.embedded_bag = save(store, inner, EMBEDDED, attachment.bag)
     attachment.changed = False

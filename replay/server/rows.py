@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dissector.grammar.base import Param, Undecoded, build
-from dissector.grammar.properties import PropertyRow
+from dissector.grammar.properties import PropertyRow, TaggedPropertyValue
 from replay.server.computed import View
 from replay.server.errors import NOT_ENOUGH_MEMORY, NOT_FOUND
 from replay.server.properties import Large
@@ -108,3 +108,8 @@ def tagged(view: View, tags: Sequence[int], codec: str, unicode: bool, largest: 
         {"PropertyTag": tag & ~0xFFFF | kind, "PropertyValue": value}
         for tag, (kind, value) in zip(asked, answers, strict=True)
     ]
+
+
+def packed_values(values: Sequence[dict[str, Any]], codec: str) -> list[Undecoded]:
+    """The bytes of TaggedPropertyValues, which build() takes in their place."""
+    return [Undecoded(build(TaggedPropertyValue, one, codepage=codec)) for one in values]

@@ -6,8 +6,9 @@ Server objects know what they stand for and how to show their properties; what t
 from __future__ import annotations
 
 import threading
+import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from replay.server import content as contents
@@ -24,6 +25,7 @@ from replay.server.computed import (
     View,
 )  # fmt: skip
 from replay.server.content import Attachment, Content
+from replay.server.directory import Directory
 from replay.server.errors import MAX_OBJECTS_EXCEEDED, NOT_FOUND, OBJECT_DELETED, RopError
 from replay.server.events import Event
 from replay.server.mailbox import Mailbox
@@ -82,6 +84,9 @@ class PropertyObject(ServerObject):
     def delete(self, prop_id: int) -> None:
         raise NotImplementedError
 
+    def is_read_only(self, prop_id: int) -> bool:
+        return prop_id in self.read_only
+
     def done(self, changed: list[int]) -> None:
         """After a ROP set or deleted the properties `changed` (tags)."""
 
@@ -109,6 +114,8 @@ class Logon(PropertyObject):
     def __init__(self, session: Session, number: int, mailbox: Mailbox, flags: int) -> None:
         super().__init__(None)
         self.session, self.number, self.mailbox, self.flags = session, number, mailbox, flags
+        self.per_user: dict[bytes, tuple[uuid.UUID | None, bytearray]] = {}
+        """Per-user information on its way up: {public folder: (replica GUID, data so far)}."""
 
     @property
     def logon(self) -> Logon:
@@ -193,12 +200,16 @@ class MessageObject(PropertyObject):
         super().__init__(logon)
         self.content, self.row, self.folder, self.associated, self.holder = content, row, folder, associated, holder
         self.code_page, self.writable = code_page, writable
-        self.imported: Any = None
-        """What RopSynchronizationImportMessageChange said of it, until it is saved."""
+        self.imported: Callable[[MessageObject], int] | None = None
+        """How a message that came by RopSynchronizationImportMessageChange is saved."""
 
     @property
     def codec(self) -> str:
         return self.logon.session.codec if self.code_page in (LOGON_CODE_PAGE, 0) else codec_of(self.code_page)
+
+    def is_read_only(self, prop_id: int) -> bool:
+        """PidTagMessageFlags can be written until the message is first saved."""
+        return super().is_read_only(prop_id) or (prop_id == messages.MESSAGE_FLAGS and self.row is not None)
 
     def view(self) -> View:
         self.flush()
@@ -329,8 +340,9 @@ class Subscription(ServerObject):
 class Session:
     """One client's session context: made by Connect, ended by Disconnect or by time."""
 
-    def __init__(self, store: Store, user: str, dn: str, code_page: int = 1252, locale: int = 0x409) -> None:
-        self.store, self.user, self.dn, self.code_page, self.locale = store, user, dn, code_page, locale
+    def __init__(self, directory: Directory, code_page: int = 1252, locale: int = 0x409) -> None:
+        self.directory, self.store = directory, directory.store
+        self.code_page, self.locale = code_page, locale
         self.codec = codec_of(code_page)
         self.objects: dict[int, ServerObject] = {}
         self.logons: dict[int, Logon] = {}

@@ -74,6 +74,8 @@ CREATE TABLE receive(
 CREATE TABLE per_user(
     mailbox INTEGER NOT NULL REFERENCES mailboxes(id), folder BLOB NOT NULL, guid BLOB NOT NULL, data BLOB NOT NULL,
     PRIMARY KEY(mailbox, folder));
+CREATE TABLE searches(
+    bag INTEGER PRIMARY KEY REFERENCES bags(id) ON DELETE CASCADE, criteria TEXT NOT NULL);
 CREATE TABLE deleted_ids(
     mailbox INTEGER NOT NULL REFERENCES mailboxes(id), folder INTEGER NOT NULL, low BLOB NOT NULL, high BLOB NOT NULL);
 """

@@ -7,13 +7,12 @@ PtypRestriction, PtypRuleAction) are kept as the Undecoded bytes of that layout,
 
 from __future__ import annotations
 
-import codecs
 import struct
 import uuid
-from functools import cache
 from typing import Any
 
 from dissector.grammar.base import Undecoded, build, parse
+from dissector.grammar.names import codec_name
 from dissector.grammar.properties import ROP_VALUES, PropertyValue
 
 UNSPECIFIED, NULL, INT16, INT32, FLOAT32, FLOAT64, CURRENCY, FLOATING_TIME = 0x0, 0x1, 0x2, 0x3, 0x4, 0x5, 0x6, 0x7
@@ -29,16 +28,9 @@ LAID_OUT = frozenset((SERVER_ID, RESTRICTION, RULE_ACTION))
 VARIABLE = frozenset((STRING8, STRING, BINARY, OBJECT)) | LAID_OUT
 
 
-@cache
 def codec_of(code_page: int) -> str:
     """The Python codec of a Windows code page; cp1252 for one that Python does not know."""
-    name = {1200: "utf-16-le", 65001: "utf-8", 20127: "ascii", 28591: "iso8859-1", 0: "cp1252"}.get(code_page)
-    name = name or f"cp{code_page}"
-    try:
-        codecs.lookup(name)
-    except LookupError:
-        return "cp1252"
-    return name
+    return codec_name(code_page) or "cp1252"
 
 
 def from_8bit(raw: bytes, codec: str) -> str:

@@ -1,0 +1,146 @@
+"""Running the server: in the foreground until a signal, or in a thread beside a test.
+
+uvicorn does the sockets and HTTP. SIGTERM and SIGINT end it cleanly: no new connections, requests under way are
+answered, waits for notifications end, open streams are committed, the store is closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import uvicorn
+
+from replay.server.app import PATH, Server
+from replay.server.directory import Directory
+from replay.server.store import Store
+
+GRACE = 10
+"""Seconds that requests under way get when the server is told to end."""
+
+
+class ServerError(Exception):
+    """The server cannot start: one line for the user."""
+
+
+class _Uvicorn(uvicorn.Server):
+    """Tells the application that the end is near before it waits for requests under way."""
+
+    def __init__(self, config: uvicorn.Config, server: Server) -> None:
+        super().__init__(config)
+        self.mapi = server
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.mapi.closing.set()
+        await super().shutdown(sockets)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+    except OSError as error:
+        raise ServerError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    return made
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _uvicorn(server: Server) -> _Uvicorn:
+    config = uvicorn.Config(
+        server.application, log_config=None, access_log=False, lifespan="off", http="h11", ws="none",
+        timeout_graceful_shutdown=GRACE, server_header=False, timeout_keep_alive=60,
+    )  # fmt: skip
+    return _Uvicorn(config, server)
+
+
+def serve(
+    listen_host: str,
+    listen_port: int,
+    store_path: str | Path | None,
+    user: str,
+    password: str,
+    *,
+    mailbox_dn: str | None = None,
+    any_dn: bool = True,
+    ready: Callable[[str], None] | None = None,
+    **options: float,
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    store_path: a SQLite file, or None for memory. mailbox_dn: the name of the user's mailbox (made up from the user
+    otherwise); any_dn: take every name a client logs on with for it. ready: called with the URL of the endpoint once
+    the socket listens. options: pending_period, expiration, wait, in seconds (see app.Server). Raises ServerError or
+    store.StoreError where it cannot start.
+    """
+    listener = _listen(listen_host, listen_port)
+    with contextlib.closing(listener), contextlib.closing(Store(store_path)) as store:
+        server = Server(Directory(store, user, mailbox_dn, any_dn), user, password, **options)
+        if ready is not None:
+            listener.listen()
+            ready(_url(listener) + PATH)
+        try:
+            _uvicorn(server).run(sockets=[listener])
+        finally:
+            server.close()
+
+
+class RunningServer:
+    """A server on 127.0.0.1 with a port of its own, in a thread. A context manager.
+
+    url: the endpoint. store, server: for tests that look behind it. Options as for serve().
+    """
+
+    def __init__(
+        self,
+        user: str = "user",
+        password: str = "password",
+        store_path: str | Path | None = None,
+        *,
+        mailbox_dn: str | None = None,
+        any_dn: bool = True,
+        **options: float,
+    ) -> None:
+        self.user, self.password = user, password
+        self._listener = _listen("127.0.0.1", 0)
+        self.base_url = _url(self._listener)
+        self.url = self.base_url + PATH
+        self.store = Store(store_path)
+        self.server = Server(Directory(self.store, user, mailbox_dn, any_dn), user, password, **options)
+        self._uvicorn = _uvicorn(self.server)
+        self._thread = threading.Thread(target=self._run, name="replay-server", daemon=True)
+
+    def _run(self) -> None:
+        self._uvicorn.run(sockets=[self._listener])
+
+    def __enter__(self) -> RunningServer:
+        self._listener.listen()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the server as a signal would and close the store."""
+        self._uvicorn.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(GRACE + 5)
+        self.server.close()
+        self.store.close()
+        self._listener.close()
+
+
+__all__ = ["RunningServer", "ServerError", "serve"]
