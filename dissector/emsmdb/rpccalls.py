@@ -95,18 +95,13 @@ def _side(
         notes.append(
             Diagnostic(Severity.NO_CONTEXT, f"the bind is not in the capture: {name} is known by the shape of its stub")
         )
-    if message.sealed:
+    unread = _unread(rpc, message, layout, name)
+    if unread is not None:
         layout = None
-        notes.append(Diagnostic(Severity.NO_CONTEXT, "the stub is sealed (packet privacy): it cannot be read"))
-    elif rpc.transfer_syntax == NDR64:
-        layout = None
-        notes.append(Diagnostic(Severity.NO_CONTEXT, "the stub is in NDR64, which is not supported"))
-    elif layout is None and message.fault is None:
-        why = "its request is not in the capture" if opnum is None else "no layout is published"
-        notes.append(Diagnostic(Severity.NO_CONTEXT, f"the stub of {name} cannot be read: {why}"))
+        notes.append(unread)
     opened = OPENED.get((opnum, request), ()) if interface == EMSMDB_UUID and opnum is not None else ()
     kind = "request" if request else "response"
-    envelope = RpcEnvelope(message, f"{name} {kind}", layout, not rpc.little_endian, opened, notes)
+    envelope = RpcEnvelope(message, f"{name} {kind}", layout, not rpc.little_endian, opened, notes, unread)
     side = Side(message.last_frame, message.last_time, envelope, diagnostics=notes)
     if message.fault is not None:
         side.fields["Fault"] = side.return_code = message.fault
@@ -115,6 +110,20 @@ def _side(
         if fast is None or not fast(side, message.stub):
             _fields(side, envelope, layout)
     return side
+
+
+def _unread(rpc: RpcCall, message: RpcMessage, layout: base.Layout | None, name: str) -> Diagnostic | None:
+    """Why a stub cannot be read at all; None where it can."""
+    if message.sealed:
+        return Diagnostic(Severity.NO_CONTEXT, "the stub is sealed (packet privacy) and cannot be read without its key")
+    if rpc.transfer_syntax == NDR64:
+        return Diagnostic(Severity.NO_CONTEXT, "the stub is in NDR64, which is not supported")
+    if message.fault is not None:
+        return None
+    if layout is None:
+        why = "its request is not in the capture" if rpc.opnum is None else "no layout is published"
+        return Diagnostic(Severity.NO_CONTEXT, f"the stub of {name} cannot be read: {why}")
+    return None
 
 
 def key_of(handle: bytes, name: str = "cxh") -> tuple[str, ...]:
@@ -405,9 +414,13 @@ _SHAPES: Mapping[int, Any] = {
 
 
 class RpcEnvelope:
-    """A stub in its PDUs. opened: what the buffer parameters hold. notes: what is to be said about the whole."""
+    """A stub in its PDUs.
 
-    __slots__ = ("big_endian", "layout", "message", "name", "notes", "opened")
+    opened: what the buffer parameters hold. notes: what is to be said about the whole, unread among them: why the stub
+    is opaque.
+    """
+
+    __slots__ = ("big_endian", "layout", "message", "name", "notes", "opened", "unread")
 
     def __init__(
         self,
@@ -417,14 +430,16 @@ class RpcEnvelope:
         big_endian: bool,
         opened: Any,
         notes: list[Diagnostic],
+        unread: Diagnostic | None,
     ) -> None:
         self.message, self.name, self.layout = message, name, layout
-        self.big_endian, self.opened, self.notes = big_endian, opened or {}, tuple(notes)
+        self.big_endian, self.opened, self.notes, self.unread = big_endian, opened or {}, tuple(notes), unread
 
     def tree(self, side: Side, rop_buffer: RopBufferTree) -> Node:
         """PDU by PDU, and the stub below the stub_data it was taken from (below the last one when it was joined)."""
         stub = self.message.stub
-        root = Node(self.name, stub, 0, len(stub), diagnostics=list(self.notes))
+        root = Node(self.name, stub, 0, len(stub))
+        root.diagnostics.extend(note for note in self.notes if note is not self.unread)
         holders: list[Node] = []
         for source in self.message.pdus:
             pdu = trace_pdu(source)
@@ -443,11 +458,14 @@ class RpcEnvelope:
 
     def _stub_tree(self, rop_buffer: RopBufferTree) -> Node | None:
         stub = self.message.stub
-        if not stub.data and self.layout is None:
-            return None
-        if self.layout is None:
+        if self.layout is None or self.message.fault is not None:
+            if not stub.data:
+                return None
             name = "Sealed stub" if self.message.sealed else "Stub"
-            return Node(name, stub, 0, len(stub), Undecoded(stub.data))
+            reasons = (
+                [self.unread] if self.unread else [Diagnostic(Severity.NOTE, "bytes behind the status of a fault")]
+            )
+            return Node(name, stub, 0, len(stub), Undecoded(stub.data), diagnostics=reasons)
         node = base.trace(self.layout, stub, self.name, big_endian=self.big_endian)
         for name, opener in self.opened.items():
             data, end = _buffer(node, name)
@@ -470,7 +488,7 @@ class RpcEnvelope:
         for source in self.message.pdus:
             yield Pdu("DCE/RPC PDU", source.data, _rebuilt_pdu(source.data))
         stub = self.message.stub
-        if self.layout is None or not stub.data:
+        if self.layout is None or self.message.fault is not None or not stub.data:
             return
         yield Pdu(f"{self.name} stub", stub.data, buffers.rebuilt(self.layout, stub.data, big_endian=self.big_endian))
         tree = base.trace(self.layout, stub, self.name, big_endian=self.big_endian)

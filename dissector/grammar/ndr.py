@@ -63,6 +63,9 @@ class _Integer(Construct):  # type: ignore[misc]
         super().__init__()
         self.size, self.signed = size, signed
 
+    def _sizeof(self, context: Container, path: str) -> int:
+        return self.size
+
     def _parse(self, stream: Any, context: Container, path: str) -> int:
         start = stream.tell()
         skipped = -start % self.size

@@ -382,7 +382,7 @@ NSPI: Mapping[int, RpcDef] = {
         (_server_guid, "contextHandle" / ContextHandle),
     ),
     1: _nspi("2", "Unbind", (_reserved,), ("contextHandle" / ContextHandle,)),
-    2: _nspi("5", "UpdateStat", (_reserved, _pstat, "plDelta" / Unique(NI32)), (_pstat, "plDelta" / Unique(NI32))),
+    2: _nspi("4", "UpdateStat", (_reserved, _pstat, "plDelta" / Unique(NI32)), (_pstat, "plDelta" / Unique(NI32))),
     3: _nspi(
         "8",
         "QueryRows",
