@@ -65,7 +65,8 @@ IDSET_GIVEN = 0x4017
 CODECS: Mapping[int, str] = {
     1200: "utf-16-le", 1201: "utf-16-be", 5296: "utf-16-le", 20127: "ascii", 20866: "koi8-r", 21866: "koi8-u",
     50220: "iso2022-jp", 50221: "iso2022-jp", 50222: "iso2022-jp", 50225: "iso2022-kr", 51932: "euc-jp",
-    51949: "euc-kr", 54936: "gb18030", 65000: "utf-7", 65001: "utf-8", **{28590 + part: f"iso8859-{part}" for part in range(1, 17)},
+    51949: "euc-kr", 54936: "gb18030", 65000: "utf-7", 65001: "utf-8",
+    **{28590 + part: f"iso8859-{part}" for part in range(1, 17)},
 }  # fmt: skip
 
 
@@ -246,12 +247,21 @@ class _TagValue(Labelled):
         return property_name(value)
 
 
+class _GroupIndex(Labelled):
+    """Which property group the properties that follow belong to."""
+
+    def label(self, value: int) -> str:
+        return "properties in no group" if value == 0xFFFFFFFF else ""
+
+
 META: Mapping[int, Construct] = {
     **{tag: Counted(U32, IDSET_REPLGUID) for tag in (0x40170102, 0x67960102, 0x67DA0102, 0x67D20102)},
     **{tag: Counted(U32, IDSET_REPLID) for tag in (0x67E50102, 0x40210102, 0x67930102, 0x402D0102, 0x402E0102)},
     0x40110102: Counted(U32, FolderReplicaInfo),
     0x400F0003: ErrorCode,
     0x40160003: _TagValue(U32),
+    0x407A0003: _GroupIndex(U32),
+    0x407C0003: U32,
 }
 """Meta-properties with a layout of their own."""
 

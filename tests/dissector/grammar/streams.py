@@ -98,7 +98,7 @@ def partial_change() -> list[Element]:
     }
     return elements(
         "IncrSyncGroupInfo", make(0x00000102, groups, after=MARKER["IncrSyncGroupInfo"]), make(0x407C0003, 7),
-        "IncrSyncChgPartial", HEADER, make(0x407A0003, 0), subject("Changed"), make(0x407A0003, 0xFFFFFFFF - (1 << 32)),
+        "IncrSyncChgPartial", HEADER, make(0x407A0003, 0), subject("Changed"), make(0x407A0003, 0xFFFFFFFF),
         make(0x10F3001F, "x"), make(0x40160003, 0x0E12000D), "StartRecip", make(0x30000003, 0), "EndToRecip",
     )  # fmt: skip
 
@@ -106,8 +106,8 @@ def partial_change() -> list[Element]:
 def error_info(code: int = 0x8004010F) -> list[Element]:
     gid = {"REPLGUID": SET, "GLOBCNT": 5}
     value = {
-        "Version": 0, "Padding1": bytes(2), "ErrorCode": code, "FolderGID": gid, "Padding2": bytes(2), "MessageGID": gid,
-        "Padding3": bytes(2), "Reserved": bytes(24), "AuxBytesCount": 3, "AuxBytesOffset": 92,
+        "Version": 0, "Padding1": bytes(2), "ErrorCode": code, "FolderGID": gid, "Padding2": bytes(2),
+        "MessageGID": gid, "Padding3": bytes(2), "Reserved": bytes(24), "AuxBytesCount": 3, "AuxBytesOffset": 92,
         "Aux": {"Gap88": bytes(4), "AuxBytes": b"abc"},
     }  # fmt: skip
     return elements("FXErrorInfo", make(0x00000102, value, after=MARKER["FXErrorInfo"]))

@@ -1,0 +1,247 @@
+"""What a FastTransfer stream says, message by message: plain values for stories about a synchronization.
+
+StoryReader takes the stream in chunks cut anywhere and hands out one item for every change, message, set, progress
+report or error as soon as it is complete. It holds one item at a time, and of a message's properties only the few it
+tells about, so memory does not grow with the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from dissector.grammar.base import GrammarError
+from dissector.grammar.elements import Element, ElementReader
+from dissector.grammar.fasttransfer import MARKER
+from dissector.grammar.ics import Step, Syntax
+from dissector.grammar.idset import IDSET_REPLGUID, IDSET_REPLID, IdsetReading, read_idset
+from dissector.node import Diagnostic, Severity, Undecoded
+
+KEPT = 64 * 1024
+"""Longer values than this are not looked at, but for the sets."""
+
+REPLGUID_SETS = frozenset((0x4017, 0x6796, 0x67DA, 0x67D2))
+REPLID_SETS = frozenset((0x67E5, 0x4021, 0x6793, 0x402D, 0x402E))
+_TOLD = {0x0037: "subject", 0x001A: "message_class"}
+"""Of a message's own properties: what is told, by property id."""
+
+
+@dataclass(slots=True)
+class Change:
+    """A change or a message.
+
+    kind: "full" and "partial" (messageChange), "message" (message, messageContent), "folder" (folderChange, or the
+    properties of a folder that is copied). offset, end: the bytes in the stream. header: by property name the values of
+    messageChangeHeader, or all of a folder. properties, recipients, attachments: how many; embedded: how many embedded
+    messages at any depth. fai: None where nothing says so. groups: the property groups that a partial change replaces
+    (0xFFFFFFFF: properties in no group), of the mapping group_id; group_info: a mapping (PropertyGroupInfo) that came
+    with it. announced: the size that progressPerMessage gave. warnings: MetaTagEcWarning, of this message or in its
+    place. complete: False where it was cut short.
+    """
+
+    kind: str
+    offset: int
+    end: int = 0
+    header: dict[str, Any] = field(default_factory=dict)
+    fai: bool | None = None
+    subject: str | None = None
+    message_class: str | None = None
+    properties: int = 0
+    recipients: int = 0
+    attachments: int = 0
+    embedded: int = 0
+    groups: list[int] = field(default_factory=list)
+    group_id: int | None = None
+    group_info: Any = None
+    announced: int | None = None
+    warnings: list[int] = field(default_factory=list)
+    complete: bool = True
+
+
+@dataclass(slots=True)
+class Sets:
+    """Sets of ids. kind: "state", "deletions" or "readStateChanges". sets: by property name; may be read in part."""
+
+    kind: str
+    offset: int
+    end: int = 0
+    sets: dict[str, IdsetReading] = field(default_factory=dict)
+    complete: bool = True
+
+
+@dataclass(slots=True)
+class Report:
+    """A structure about the stream. kind: "progressTotal" (ProgressInformation) or "errorInfo" (ExtendedErrorInfo)."""
+
+    kind: str
+    offset: int
+    end: int = 0
+    value: Any = None
+    complete: bool = True
+
+
+@dataclass(slots=True)
+class Fault:
+    """Where the stream breaks its rules or ends too early, and how."""
+
+    offset: int
+    diagnostic: Diagnostic
+
+
+Item: TypeAlias = Change | Sets | Report | Fault
+
+_ITEMS: Mapping[str, tuple[type[Change] | type[Sets] | type[Report], str]] = {
+    "messageChangeFull": (Change, "full"),
+    "messageChangePartial": (Change, "partial"),
+    "folderChange": (Change, "folder"),
+    "message": (Change, "message"),
+    "state": (Sets, "state"),
+    "deletions": (Sets, "deletions"),
+    "readStateChanges": (Sets, "readStateChanges"),
+    "progressTotal": (Report, "progressTotal"),
+    "errorInfo": (Report, "errorInfo"),
+}
+"""The productions that are items."""
+_FOLDERS = ("folderContent", "folderContentNoDelProps")
+
+
+class StoryReader:
+    """A stream in chunks, out in items: feed(chunk), run through items(); at the end run through finish().
+
+    root: the production that the stream is (ics.ROOTS). codepage: the Python codec of 8-bit text.
+    """
+
+    def __init__(self, root: str, *, codepage: str | None = None) -> None:
+        self.codepage = codepage
+        self._reader = ElementReader(keep=KEPT, always=REPLGUID_SETS | REPLID_SETS)
+        self._syntax = Syntax(root)
+        self._path: list[str] = []
+        self._item: Change | Sets | Report | None = None
+        self._depth = 0
+        """Where in the path the item's own production stands."""
+        self._after = 0
+        self._announced: int | None = None
+        self._warnings: list[int] = []
+        self._group_id: int | None = None
+        self._folder_told = False
+        self._begin(root, 0)
+        if root == "messageContent":
+            self._item = Change("message", 0)
+
+    def feed(self, data: bytes) -> None:
+        self._reader.feed(data)
+
+    def items(self) -> Iterator[Item]:
+        """The items that are complete by now."""
+        for element in self._reader.elements():
+            step = self._syntax.advance(element.tag)
+            if step.trouble:
+                yield Fault(element.offset, Diagnostic(Severity.MALFORMED, step.trouble))
+            yield from self._move(step, element.offset)
+            if step.fits:
+                report = self._take(element)
+                if report is not None:
+                    yield report
+
+    def finish(self) -> Iterator[Item]:
+        """The items that the end of the stream completes, and what is wrong with that end."""
+        yield from self.items()
+        trouble = self._reader.finish()
+        end = self._reader.offset
+        missing = self._syntax.finish()
+        if self._item is not None:
+            yield self._ended(end, trouble is None and not missing)
+        if trouble is not None:
+            yield Fault(*trouble)
+        elif missing:
+            yield Fault(end, Diagnostic(Severity.MALFORMED, missing))
+
+    def _move(self, step: Step, offset: int) -> Iterator[Item]:
+        for number in range(step.ends):
+            if self._item is not None and len(self._path) - 1 == self._depth:
+                yield self._ended(offset, number >= step.cut)
+            self._path.pop()
+        for name in step.begins:
+            self._begin(name, offset)
+
+    def _begin(self, name: str, offset: int) -> None:
+        self._path.append(name)
+        made = _ITEMS.get(name)
+        if name in _FOLDERS:
+            self._folder_told = False
+        elif name == "propList" and self._path[-2:-1] and self._path[-2] in _FOLDERS and not self._folder_told:
+            made, self._folder_told = (Change, "folder"), True
+        if made is not None and self._item is None:
+            kind, word = made
+            self._item, self._depth = kind(word, offset), len(self._path) - 1
+            if isinstance(self._item, Change):
+                self._item.announced, self._announced = self._announced, None
+                self._item.warnings, self._warnings = self._warnings, []
+        elif isinstance(self._item, Change):
+            if name == "embeddedMessage":
+                self._item.embedded += 1
+            elif "attachment" not in self._path[self._depth : -1]:
+                self._item.recipients += name == "recipient"
+                self._item.attachments += name == "attachment"
+
+    def _ended(self, offset: int, complete: bool) -> Change | Sets | Report:
+        item = self._item
+        assert item is not None
+        item.end, item.complete = offset, complete
+        self._item = None
+        return item
+
+    def _take(self, element: Element) -> Report | None:
+        """Note what an element tells. An errorInfo inside an item is handed out by itself."""
+        if element.is_marker:
+            self._after = element.tag
+            if isinstance(self._item, Change) and self._item.kind == "message":
+                if element.tag == MARKER["StartFAIMsg"]:
+                    self._item.fai = True
+                elif element.tag == MARKER["StartMessage"]:
+                    self._item.fai = False
+            return None
+        where, item = self._path[-1], self._item
+        if where == "errorInfo" and not isinstance(item, Report):
+            return Report("errorInfo", element.offset, element.end, self._value(element))
+        if where == "progressPerMessage" and element.tag == 0x00000003:
+            self._announced = self._value(element)
+        elif element.tag == 0x400F0003:
+            (item.warnings if isinstance(item, Change) else self._warnings).append(self._value(element))
+        elif element.tag == 0x407C0003:
+            self._group_id = self._value(element)
+        elif isinstance(item, Sets):
+            if element.raw is not None and element.tag >> 16 in REPLGUID_SETS | REPLID_SETS:
+                form = IDSET_REPLGUID if element.tag >> 16 in REPLGUID_SETS else IDSET_REPLID
+                item.sets[element.name] = read_idset(element.raw[4:], form)
+        elif isinstance(item, Report):
+            item.value = self._value(element)
+        elif item is not None and where == "groupInfo":
+            item.group_info = self._value(element)
+        elif item is not None:
+            self._property(item, element)
+        return None
+
+    def _property(self, item: Change, element: Element) -> None:
+        inside = self._path[self._depth + 1 :]
+        if element.tag == 0x407A0003:
+            item.groups.append(self._value(element))
+            item.group_id = self._group_id
+        elif inside == ["messageChangeHeader"] or (item.kind == "folder" and not inside):
+            item.properties += item.kind == "folder"
+            item.header[element.name] = self._value(element)
+            if element.tag == 0x67AA000B:
+                item.fai = bool(item.header[element.name])
+        elif inside in (["propList"], ["messageContent", "propList"]):
+            item.properties += 1
+            told = _TOLD.get(element.tag >> 16)
+            value = self._value(element) if told is not None else None
+            if told is not None and isinstance(value, str):
+                setattr(item, told, value)
+
+    def _value(self, element: Element) -> Any:
+        try:
+            return element.value(codepage=self.codepage, after=self._after)
+        except GrammarError:
+            return Undecoded(element.raw or b"")
