@@ -15,7 +15,7 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}"
 _REQUEST = re.compile(_TOKEN + rb" [^\r\n]{1,16000} HTTP/\d\.\d\r?\n")
 _STATUS = re.compile(rb"HTTP/\d\.\d \d{3}(?: [^\r\n]*)?\r?\n")
 _BEGUN_REQUEST = re.compile(_TOKEN + rb"(?: [^\r\n]*\r?)?")
-_BEGUN_STATUS = re.compile(rb"HTTP/\d\.\d [^\r\n]*\r?")
+_BEGUN_STATUS = re.compile(rb"HTTP/(?:\d(?:\.(?:\d(?: [^\r\n]*\r?)?)?)?)?")
 
 
 class Phase(Enum):
@@ -37,7 +37,7 @@ def start_line(data: bytes) -> str | None:
         return "response"
     if len(data) < MAX_LINE and (_BEGUN_REQUEST.fullmatch(data) or _BEGUN_STATUS.fullmatch(data)):
         return ""
-    return None if data and not b"HTTP/".startswith(data) else ""
+    return None if data else ""
 
 
 def parse_head(head: bytes) -> tuple[str, list[tuple[str, str]], list[Diagnostic]]:

@@ -163,11 +163,12 @@ class _Half:
         self._scanned = 0
         self._start(data)
         if self.message.kind == "request":
-            self.entry = self.protocol.pairing.entered(self.message.method, out)
+            self.entry = self.protocol.pairing.entered(self.message, out)
         self._finish(out, why)
         self._lose()
 
     def _lose(self, why: str = "") -> None:
+        """Go looking for the next message; some may be missing."""
         self.state = _State.LOST
         self.protocol.pairing.doubt()
         if why:
@@ -196,7 +197,7 @@ class _Half:
         message, pairing = self.message, self.protocol.pairing
         self.state = _State.BODY
         if message.kind == "request":
-            self.entry = pairing.entered(message.method, out)
+            self.entry = pairing.entered(message, out)
             streams = message.method.upper() in ("RPC_IN_DATA", "RPC_OUT_DATA")
             self.phase, self.left = framing(message, "")
         elif 100 <= message.status < 200 and message.status != 101:

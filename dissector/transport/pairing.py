@@ -1,9 +1,8 @@
 """Which response answers which request of an HTTP connection.
 
 They pair up in order. That order breaks when something was not captured: then a response belongs to the request that
-has its X-RequestId, else to the latest one (who does not pipeline has only one open). Where both directions were
-captured from the start and nothing is missing, a response without a request only means that the request's packets
-stand later in the file: it waits.
+has its X-RequestId, else to the latest one before it (who does not pipeline has only one open). A response may come
+here before its request, whose packets stand later in the file or behind a hole that is still open: it waits.
 """
 
 from __future__ import annotations
@@ -18,8 +17,9 @@ if TYPE_CHECKING:
     from dissector.transport.tcp import Connection
 
 MAX_PENDING = 128
-"""Requests that wait for a response; the oldest go on without one."""
+"""Requests that wait for a response, or responses for a request; the oldest go on alone."""
 MAX_PENDING_BYTES = 32 << 20
+"""The same in bytes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -45,21 +45,27 @@ class Pairing:
     def __init__(self, connection: Connection, whole: bool) -> None:
         self.interim: list[str] = []
         self._connection = connection
-        self._whole = whole
         self._doubt = not whole
         self._pending: deque[Entry] = deque()
         self._bytes = 0
         self._early: deque[HttpMessage] = deque()
+        self._early_bytes = 0
 
     def doubt(self) -> None:
         """Messages may have been lost."""
-        self._whole, self._doubt = False, True
+        self._doubt = True
 
-    def entered(self, method: str, out: list[Message]) -> Entry:
+    def entered(self, request: HttpMessage, out: list[Message]) -> Entry:
         """The headers of a request are there."""
-        entry = Entry(method)
+        entry = Entry(request.method)
+        if self._early and self._doubt:
+            target = self._sought_early(request)
+            while self._early and self._early[0] is not target:
+                self._unasked(out)
+            self._doubt = target is None
         if self._early:
             entry.response = self._early.popleft()
+            self._early_bytes -= len(entry.response.raw)
         else:
             self._pending.append(entry)
         return entry
@@ -72,7 +78,7 @@ class Pairing:
             return
         self._bytes += entry.size
         while len(self._pending) > MAX_PENDING or (self._bytes > MAX_PENDING_BYTES and len(self._pending) > 1):
-            self.doubt()
+            self._doubt = True
             self._unanswered(out)
 
     def method_answered(self, response: HttpMessage, out: list[Message]) -> str:
@@ -93,9 +99,10 @@ class Pairing:
         tunnel = message.status == 101
         if not self._pending:
             self._early.append(message)
-            if not self._whole or len(self._early) > MAX_PENDING:
-                out.extend(HttpExchange(self._connection, None, early) for early in self._early)
-                self._early.clear()
+            self._early_bytes += len(message.raw)
+            while len(self._early) > MAX_PENDING or self._early_bytes > MAX_PENDING_BYTES:
+                self._doubt = True
+                self._unasked(out)
             return tunnel
         entry = self._pending.popleft()
         self._bytes -= entry.size
@@ -106,8 +113,8 @@ class Pairing:
 
     def finish(self, out: list[Message]) -> None:
         """The connection has ended."""
-        out.extend(HttpExchange(self._connection, None, early) for early in self._early)
-        self._early.clear()
+        while self._early:
+            self._unasked(out)
         while self._pending:
             self._unanswered(out)
 
@@ -122,6 +129,18 @@ class Pairing:
                 return None
         before = [e for e in self._pending if e.request is None or e.request.first_time <= response.first_time]
         return before[-1] if before else None
+
+    def _sought_early(self, request: HttpMessage) -> HttpMessage | None:
+        """The waiting response that answers a request after a loss; None where none does."""
+        wanted = request.header("X-RequestId")
+        named = [early for early in self._early if wanted and early.header("X-RequestId") == wanted]
+        after = [early for early in self._early if early.first_time >= request.first_time]
+        return next(iter(named or after), None)
+
+    def _unasked(self, out: list[Message]) -> None:
+        early = self._early.popleft()
+        self._early_bytes -= len(early.raw)
+        out.append(HttpExchange(self._connection, None, early))
 
     def _unanswered(self, out: list[Message]) -> None:
         entry = self._pending.popleft()

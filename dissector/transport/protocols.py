@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 PATIENCE = 4 << 20
 """How many bytes of a connection may go by before it is called unknown."""
+KEPT = 64 << 10
+"""Bytes of a direction that stay in the window while nothing is known: messages may begin inside a segment, too."""
+KEPT_SEGMENTS = 64
 
 
 def recognise(data: bytes) -> str | None:
@@ -49,6 +52,7 @@ class Detector:
         self._parser: ProtocolParser | None = None
         self._start = b""  # what the connection began with
         self._gaps = False
+        self._looked = [0, 0]  # stream positions before which nothing begins
         self._told = False
 
     def feed(self, side: int, closed: bool = False) -> list[Message]:
@@ -89,16 +93,21 @@ class Detector:
         if sum(self._tally.sides) > PATIENCE:
             self._tally.swallow(side)
             return ""
-        for at in window.seams():
+        seams = window.seams()
+        for at in seams:
+            if window.position + at < self._looked[side]:
+                continue
             found = recognise(window.peek(MAX_LINE, at))
             if found == "" and not closed:
-                self._pass_over(side, at)
                 window.need = window.available + 1
-                return ""
+                break
             if found:
-                self._pass_over(side, at)
                 return found
-        self._pass_over(side, window.available)
+            self._looked[side] = window.position + at + 1
+        if closed or window.available > KEPT or len(seams) > KEPT_SEGMENTS:
+            self._pass_over(side, window.available)
+        else:
+            window.need = window.available + 1
         return ""
 
     def _pass_over(self, side: int, n: int) -> None:

@@ -41,7 +41,7 @@ from dissector.grammar.pdu import (
 )
 from dissector.node import Diagnostic, Severity, Undecoded
 from dissector.source import ByteSource, joined
-from dissector.transport.messages import Message, RpcCall, RpcControl, RpcMessage
+from dissector.transport.messages import Message, Opaque, RpcCall, RpcControl, RpcMessage
 from dissector.transport.window import Piece, Window
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 MAX_STUB = 64 << 20
 """Bytes of one joined stub that are kept; what comes behind them is left out, with a diagnostic."""
 
-MAX_HELD = 128 << 20
+MAX_HELD = 32 << 20
 """Bytes of unanswered calls that are kept in one association before the oldest is handed on as it is."""
 
 MAX_OPEN = 4096
@@ -246,14 +246,15 @@ class _Call:
 class Association:
     """What was bound on a connection (or a virtual one), and the calls that are under way.
 
-    hold: True where both directions were seen from their beginning, so that a response without a request only means
-    that the request's packet stands later in the file.
+    in_step: both directions were seen from their beginning, and nothing is missing. A response without a request waits
+    for it anyway (its packets may stand later in the file, or behind a hole that is still open), but outside of step
+    only a request that is older can be it.
     """
 
     def __init__(self, transport: str) -> None:
         self.transport = transport
         self.channels = 0
-        self.hold = False
+        self.in_step = False
         self._contexts: dict[int, _Context] = {}
         self._binds: dict[int, list[int]] = {}
         self._open: dict[int, _Call] = {}
@@ -305,7 +306,7 @@ class Association:
         if body is None:
             return
         if pdu.header.ptype == BIND:
-            self.hold = True
+            self.in_step = True
         ids: list[int] = []
         for element in body.p_cont_elem:
             syntax = element.abstract_syntax
@@ -336,7 +337,7 @@ class Association:
         if len(data) < 24:
             return [self._control(connection, pdu)]
         call = self._open.get(header.call_id)
-        if call is not None and call.request is not None and (header.first or call.request.done):
+        if call is not None and (self._other(call, pdu) if call.request is None else header.first or call.request.done):
             done.append(self._close(call))
             call = None
         context_id, opnum = struct.unpack_from("<HH" if header.little_endian else ">HH", data, 20)
@@ -379,15 +380,15 @@ class Association:
             (call.response.fault,) = struct.unpack_from("<I" if header.little_endian else ">I", data, 24)
             start = 32
         self._add(call.response, pdu, start)
-        if call.response.done and self._answered(call):
+        request = call.request
+        if call.response.done and request is not None and (request.done or call.response.fault is not None):
             done.append(self._close(call))
         return done + self._bound()
 
-    def _answered(self, call: _Call) -> bool:
-        """Whether nothing more is to come of a call whose response is whole."""
-        if call.request is not None:
-            return call.request.done or call.response is None or call.response.fault is not None
-        return not self.hold
+    def _other(self, call: _Call, request: Pdu) -> bool:
+        """Whether a response that waits is none to this request, but to an earlier one that is missing."""
+        assert call.response is not None
+        return not self.in_step and call.response.first.piece.first_time < request.piece.first_time
 
     def _call(self, connection: Connection, header: Header, opnum: int | None, context_id: int) -> _Call:
         call = _Call(connection, header.call_id, opnum, context_id, header.little_endian)
@@ -540,7 +541,7 @@ class RpcChannel:
             self._receive(side, pdu, done)
         if splitter.lost:
             splitter.lost = False
-            self.association.hold = False
+            self.association.in_step = False
             self.association.lost(self._from_server[side])
         return done
 
@@ -603,9 +604,20 @@ class RpcProtocol:
         done = self.channel.feed(side, window)
         if closed:
             done += self.channel.gap(side, window)
+            done += self._left_over(side)
             if self.connection.closed:
                 done += self.channel.close()
         return done
+
+    def _left_over(self, side: int) -> list[Message]:
+        """Tell of bytes that no PDU has, at the end."""
+        skipped = self.channel.splitters[side].skipped
+        if not skipped:
+            return []
+        frame, time = self.connection.directions[side].first
+        sides = (skipped, 0) if side == 0 else (0, skipped)
+        what = "part of a DCE/RPC PDU without its beginning"
+        return [Opaque(self.connection, "unknown", what, skipped, frame, time, frame, time, by_side=sides)]
 
     def gap(self, side: int, length: int) -> list[Message]:
         """`length` bytes are missing behind what is in the window."""
