@@ -49,7 +49,7 @@ from dissector.grammar.forms import Placed
 from dissector.grammar.ids import LongTermId
 from dissector.grammar.idset import IDSET_REPLGUID, IDSET_REPLID
 from dissector.grammar.names import property_name, rows
-from dissector.grammar.properties import FIXED, MULTIPLE, Encoding, PropertyTag, ServerEid
+from dissector.grammar.properties import FIXED, MULTIPLE, NO_NAMES, Encoding, PropertyTag, ServerEid
 
 MARKERS: Mapping[int, str] = {int(value, 16): name for value, name, *_ in rows("markers.tsv")}
 """What each marker is called. A marker is a u32 that looks like a property tag and has no value."""
@@ -280,7 +280,7 @@ class _FastTransfer(Encoding):
         super().__init__("FastTransfer", types, U32)
         self.types = types
 
-    def form(self, tag: int, named: Mapping[int, str], path: str) -> Construct:
+    def form(self, tag: int, path: str = "", named: Mapping[int, str] = NO_NAMES) -> Construct:
         if tag == IDSET_GIVEN << 16 | 0x0003:
             tag = IDSET_GIVEN << 16 | 0x0102
         found = META.get(tag)
@@ -288,7 +288,7 @@ class _FastTransfer(Encoding):
             return found
         if tag & 0x8000:
             return code_page_text(tag & 0xFFFF)
-        return super().form(tag, named, path)
+        return super().form(tag, path=path, named=named)
 
 
 @cache
@@ -316,7 +316,7 @@ class ValueOf(Construct):  # type: ignore[misc]
             explained = EXPLAINED.get(context._params.get("after"))
             if explained is not None:
                 return explained
-        return FASTTRANSFER_VALUES.form(tag, context._params.get("named") or {}, path)
+        return FASTTRANSFER_VALUES.form(tag, path, context._params.get("named") or NO_NAMES)
 
     def _parse(self, stream: Any, context: Container, path: str) -> Any:
         chosen = self.choose(context, path)
