@@ -18,7 +18,7 @@ SERVER_NAME = "replay"
 def folder_entry_id(mailbox: Mailbox, folder: int) -> bytes:
     guid, counter, pad = mailbox.long_term_id(folder)
     value = {
-        "Flags": bytes(4), "ProviderUID": mailbox.guid, "FolderType": PRIVATE_FOLDER, "DatabaseGuid": guid,
+        "Flags": 0, "ProviderUID": mailbox.guid, "FolderType": PRIVATE_FOLDER, "DatabaseGuid": guid,
         "GlobalCounter": counter, "Pad": pad,
     }  # fmt: skip
     return build(FolderEntryId, value)
@@ -28,22 +28,22 @@ def message_entry_id(mailbox: Mailbox, folder: int, message: int) -> bytes:
     folder_guid, folder_counter, _ = mailbox.long_term_id(folder)
     message_guid, message_counter, _ = mailbox.long_term_id(message)
     value = {
-        "Flags": bytes(4), "ProviderUID": mailbox.guid, "MessageType": PRIVATE_MESSAGE,
-        "FolderDatabaseGuid": folder_guid, "FolderGlobalCounter": folder_counter, "FolderPad": 0,
-        "MessageDatabaseGuid": message_guid, "MessageGlobalCounter": message_counter, "MessagePad": 0,
+        "Flags": 0, "ProviderUID": mailbox.guid, "MessageType": PRIVATE_MESSAGE,
+        "FolderDatabaseGuid": folder_guid, "FolderGlobalCounter": folder_counter, "Pad1": 0,
+        "MessageDatabaseGuid": message_guid, "MessageGlobalCounter": message_counter, "Pad2": 0,
     }  # fmt: skip
     return build(MessageEntryId, value)
 
 
 def store_entry_id(mailbox: Mailbox) -> bytes:
     value = {
-        "Flags": bytes(4), "ProviderUID": STORE_PROVIDER, "Version": 0, "Flag": 0,
-        "DLLFileName": b"emsmdb.dll".ljust(14, b"\0"), "WrappedFlags": 0, "WrappedProviderUID": PRIVATE_STORE,
+        "Flags": 0, "ProviderUID": STORE_PROVIDER, "Version": 0, "Flag": 0,
+        "DLLFileName": "emsmdb.dll", "WrappedFlags": 0, "WrappedProviderUID": PRIVATE_STORE,
         "WrappedType": 0x0C, "ServerShortname": SERVER_NAME, "MailboxDN": mailbox.dn,
     }  # fmt: skip
     return build(StoreEntryId, value)
 
 
 def owner_entry_id(mailbox: Mailbox) -> bytes:
-    value = {"Flags": bytes(4), "ProviderUID": ADDRESS_BOOK, "Version": 1, "Type": 0, "X500DN": mailbox.dn}
+    value = {"Flags": 0, "ProviderUID": ADDRESS_BOOK, "Version": 1, "Type": 0, "X500DN": mailbox.dn}
     return build(AddressBookEntryId, value)

@@ -2,7 +2,7 @@
 
 Kept values are plain: strings are str whatever their width on the wire (types 0x001E and 0x101E become 0x001F and
 0x101F), binaries are bytes, multiple values are lists. Types with an inner layout of their own (PtypServerId,
-PtypRestriction, PtypRuleAction) are kept as the Undecoded bytes of that layout, which build() writes as they are.
+PtypRestriction, PtypRuleAction) are kept as the bytes of that layout.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import struct
 import uuid
 from typing import Any
 
-from dissector.grammar.base import Undecoded, build, parse
+from dissector.grammar.base import build, parse
 from dissector.grammar.names import codec_name
 from dissector.grammar.properties import ROP_VALUES, PropertyValue
 
@@ -24,6 +24,9 @@ INTEGERS = frozenset((INT16, INT32, CURRENCY, INT64, TIME, ERROR_CODE, BOOLEAN))
 FLOATS = frozenset((FLOAT32, FLOAT64, FLOATING_TIME))
 LAID_OUT = frozenset((SERVER_ID, RESTRICTION, RULE_ACTION))
 """Types kept as the bytes of their layout."""
+
+SIGNED = {INT16: 16, INT32: 32, CURRENCY: 64, INT64: 64}
+"""Bits of the integers that have a sign."""
 
 VARIABLE = frozenset((STRING8, STRING, BINARY, OBJECT)) | LAID_OUT
 
@@ -91,11 +94,11 @@ def kept(tag: int, value: Any, codec: str) -> tuple[int, Any]:
     if kind in (MULTIPLE | STRING8, MULTIPLE | STRING):
         return MULTIPLE | STRING, [text_of(item, 1 if kind & 1 == 0 else 2, codec) for item in value]
     if kind in LAID_OUT:
-        if not isinstance(value, Undecoded):
-            value = Undecoded(build(ROP_VALUES.types[kind], value, codepage=codec))
-        return kind, value
+        return kind, build(ROP_VALUES.types[kind], value, codepage=codec)
     if not _plain(kind, value):  # the grammar knew a structure or an id by the tag
         value = parse(ROP_VALUES.types[kind], build(PropertyValue(tag), value, codepage=codec))[0]
+    if kind in SIGNED and value >= 1 << SIGNED[kind] - 1:  # a flag field is read without a sign
+        return kind, value - (1 << SIGNED[kind])
     if kind == BINARY:
         return kind, bytes(value)
     if kind == MULTIPLE | BINARY:
@@ -118,8 +121,10 @@ def on_wire(tag: int, value: Any, codec: str) -> Any:
         return to_8bit(value, codec)
     if kind == MULTIPLE | STRING8:
         return [to_8bit(item, codec) for item in value]
-    if tag in ROP_VALUES.by_tag:  # where the grammar wants a structure, its bytes do as well
-        return Undecoded(build(ROP_VALUES.types[kind], value))
+    if kind in LAID_OUT:
+        return parse(ROP_VALUES.types[kind], value, codepage=codec)[0]
+    if tag in ROP_VALUES.by_tag:  # the grammar knows a structure, an id or a flag field by the tag
+        return parse(ROP_VALUES.form(tag), build(ROP_VALUES.types[kind], value, codepage=codec), codepage=codec)[0]
     return value
 
 
@@ -185,8 +190,6 @@ def from_column(kind: int, column: Any) -> Any:
         return uuid.UUID(bytes_le=column)
     if kind & MULTIPLE:
         return list(_items(kind & ~MULTIPLE, column))
-    if kind in LAID_OUT:
-        return Undecoded(column)
     return column
 
 
