@@ -119,14 +119,20 @@ class _Reassembler(Generic[M]):
                 direction._next = (seq + length) & mask
                 direction.available = available = direction.available + length
                 if available >= direction.need:
-                    yield from self._parser(direction).feed(direction._side)
+                    parser = direction._parser or (yield from self._start(direction))
+                    yield from parser.feed(direction._side)  # type: ignore[misc]
         yield from self._finish_all()
 
-    def _parser(self, direction: Direction) -> StreamParser[M]:
-        parser = direction._parser
-        if parser is None:
-            parser = direction._parser = direction.peer._parser = self._handler(direction.connection)
-        return parser  # type: ignore[return-value]
+    def _feed(self, direction: Direction, closed: bool = False) -> Iterator[M]:
+        parser = direction._parser or (yield from self._start(direction))
+        yield from parser.feed(direction._side, closed)  # type: ignore[misc]
+
+    def _start(self, direction: Direction) -> Generator[M, None, StreamParser[M]]:
+        """Make the parser of a connection, and tell it of a side that closed without a word."""
+        parser = direction._parser = direction.peer._parser = self._handler(direction.connection)
+        if direction.peer._closed:
+            yield from parser.feed(direction.peer._side, True)
+        return parser
 
     # --- which connection ---
 
@@ -340,7 +346,7 @@ class _Reassembler(Generic[M]):
                 drained = direction._drain()
                 self._held += len(direction._held) - before
                 if drained and direction.available >= direction.need:
-                    yield from self._parser(direction).feed(direction._side)
+                    yield from self._feed(direction)
         if flags & RST:
             connection._reset = True
         for one in (direction, peer):
@@ -381,14 +387,15 @@ class _Reassembler(Generic[M]):
         before = len(direction._held)
         if direction._drain():
             self._held += len(direction._held) - before
-            yield from self._parser(direction).feed(direction._side)
+            yield from self._feed(direction)
 
     def _gap(self, direction: Direction, length: int) -> Iterator[M]:
         start = direction._end + length
         if direction._end or direction._sure:
             self._stats.gaps += 1
             self._stats.missing += length
-            yield from self._parser(direction).gap(direction._side, length)
+            parser = direction._parser or (yield from self._start(direction))
+            yield from parser.gap(direction._side, length)  # type: ignore[misc]
         # else: bytes before the first one captured, of a stream whose beginning nobody saw, are no hole in it.
         self._stats.delivered -= length
         self._stats.discarded += direction._jump(start)
@@ -397,9 +404,8 @@ class _Reassembler(Generic[M]):
 
     def _close(self, direction: Direction) -> Iterator[M]:
         direction._closed = True
-        parser = direction._parser
-        if parser is not None:
-            yield from self._parser(direction).feed(direction._side, closed=True)
+        if direction._parser is not None:
+            yield from self._feed(direction, closed=True)
         self._stats.discarded += direction._jump(direction._end)
         self._stats.delivered += direction._end
         if direction.peer._closed:
