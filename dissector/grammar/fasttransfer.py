@@ -47,7 +47,7 @@ from dissector.grammar.base import (
 )  # fmt: skip
 from dissector.grammar.forms import Placed
 from dissector.grammar.ids import LongTermId
-from dissector.grammar.idset import IDSET_REPLGUID, IDSET_REPLID
+from dissector.grammar.idset import SET_FORMS
 from dissector.grammar.names import property_name, rows
 from dissector.grammar.properties import FIXED, MULTIPLE, NO_NAMES, Encoding, PropertyTag, ServerEid
 
@@ -255,8 +255,7 @@ class _GroupIndex(Labelled):
 
 
 META: Mapping[int, Construct] = {
-    **{tag: Counted(U32, IDSET_REPLGUID) for tag in (0x40170102, 0x67960102, 0x67DA0102, 0x67D20102)},
-    **{tag: Counted(U32, IDSET_REPLID) for tag in (0x67E50102, 0x40210102, 0x67930102, 0x402D0102, 0x402E0102)},
+    **{prop_id << 16 | 0x0102: Counted(U32, form) for prop_id, form in SET_FORMS.items()},
     0x40110102: Counted(U32, FolderReplicaInfo),
     0x400F0003: ErrorCode,
     0x40160003: _TagValue(U32),

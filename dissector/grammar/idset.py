@@ -285,6 +285,13 @@ IDSET_REPLGUID = Idset("REPLGUID", Guid, "MS-OXCFXICS 2.2.2.4.2")
 """What is kept between sessions: the four properties of the ICS state."""
 
 
+SET_FORMS: Mapping[int, Idset] = {
+    **dict.fromkeys((0x4017, 0x6796, 0x67DA, 0x67D2), IDSET_REPLGUID),
+    **dict.fromkeys((0x67E5, 0x4021, 0x6793, 0x402D, 0x402E), IDSET_REPLID),
+}
+"""The form of the set in each property that holds one, by property id: the ICS state, then what a stream reports."""
+
+
 def ranges_of(commands: Iterable[Any]) -> Ranges:
     """The ids that the commands of one GLOBSET add. Raises MalformedError."""
     program = Program()

@@ -15,14 +15,12 @@ from dissector.grammar.base import GrammarError
 from dissector.grammar.elements import Element, ElementReader
 from dissector.grammar.fasttransfer import MARKER
 from dissector.grammar.ics import Step, Syntax
-from dissector.grammar.idset import IDSET_REPLGUID, IDSET_REPLID, IdsetReading, read_idset
+from dissector.grammar.idset import SET_FORMS, IdsetReading, read_idset
 from dissector.node import Diagnostic, Severity, Undecoded
 
 KEPT = 64 * 1024
 """Longer values than this are not looked at, but for the sets."""
 
-REPLGUID_SETS = frozenset((0x4017, 0x6796, 0x67DA, 0x67D2))
-REPLID_SETS = frozenset((0x67E5, 0x4021, 0x6793, 0x402D, 0x402E))
 _TOLD = {0x0037: "subject", 0x001A: "message_class"}
 """Of a message's own properties: what is told, by property id."""
 
@@ -114,7 +112,7 @@ class StoryReader:
 
     def __init__(self, root: str, *, codepage: str | None = None) -> None:
         self.codepage = codepage
-        self._reader = ElementReader(keep=KEPT, always=REPLGUID_SETS | REPLID_SETS)
+        self._reader = ElementReader(keep=KEPT, always=SET_FORMS)
         self._syntax = Syntax(root)
         self._path: list[str] = []
         self._item: Change | Sets | Report | None = None
@@ -212,8 +210,8 @@ class StoryReader:
         elif element.tag == 0x407C0003:
             self._group_id = self._value(element)
         elif isinstance(item, Sets):
-            if element.raw is not None and element.tag >> 16 in REPLGUID_SETS | REPLID_SETS:
-                form = IDSET_REPLGUID if element.tag >> 16 in REPLGUID_SETS else IDSET_REPLID
+            form = SET_FORMS.get(element.tag >> 16)
+            if form is not None and element.raw is not None:
                 item.sets[element.name] = read_idset(element.raw[4:], form)
         elif isinstance(item, Report):
             item.value = self._value(element)
