@@ -174,11 +174,13 @@ def conversation(rng: random.Random, number: int, kind: str, size: int) -> Itera
     answered = b"\x70\1\0\0\0\0" + b"\x75\1\0\0\0\0\x77\1\0\0\0\0" * 4
     yield execute(configure + states, (2, none), rop_buffer(answered, 2, 3))
     held: list[bytes] = []
+    wanted = 1
     for block, last in blocks(stream(rng, kind, size)):
         status = 3 if last else 1
         rop = b"\x4e\0\0\0\0\0" + struct.pack("<HHHBH", status, 1, 1, 0, len(block)) + block
         held.append(rop_buffer(rop, 3))
-        if last or len(held) == rng.choice((1, 2, 4, 8)):
+        if last or len(held) == wanted:
+            wanted = rng.choice((1, 2, 4, 8))
             yield execute(b"\x4e\0\0" + struct.pack("<HH", 0xBABE, 0x7BC0), (3,), *held)
             held = []
     yield execute(b"\x01\0\0", (3,), rop_buffer(b"", none))
