@@ -76,4 +76,5 @@ NotificationData = Layout(
     "MessageClass" / When(_NEW_MAIL, StrIf(this.UnicodeFlag)),
     name="NotificationData",
     spec="MS-OXCNOTIF 2.2.1.4.1.2",
+    summary="{NotificationFlags} {TableEventType} {TableRowFolderID} {TableRowMessageID} {FolderId} {MessageId}",
 )

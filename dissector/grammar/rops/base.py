@@ -54,7 +54,7 @@ class RopDef:
     handles: request fields that index the handle table for reading; output: the field that is filled by the response.
     index: the name of the response field that echoes an index (byte 1 of the response).
     opens: what kind of object the output handle is ("folder", "message", "table", "stream", "sync-download", ...).
-    summary: names of the request and response fields that tell most in one line.
+    summary: names of the request and response fields that tell most in one line; a dot leads into a structure.
     params: names of the arguments the response layout needs from the session (see session.roplist).
     where: file:line of the definition. note: what to know before trusting the layout.
     """

@@ -24,7 +24,10 @@ NOTIFY = response_only(
     "NotificationHandle" / U32,
     "LogonId" / Fixed(U8, 0),
     "NotificationData" / NotificationData,
-    summary=("NotificationHandle", "NotificationData"),
+    summary=(
+        "NotificationHandle", "NotificationData.NotificationFlags", "NotificationData.TableEventType",
+        "NotificationData.FolderId", "NotificationData.MessageId",
+    ),
     params=("columns", "codepage"),
 )  # fmt: skip
 

@@ -49,14 +49,14 @@ GET_PROPERTY_IDS_FROM_NAMES = rop(
     *_NAMES,
     success=_IDS,
     warnings=(ERRORS_RETURNED,),
-    summary=("Flags", "PropertyNameCount", "PropertyNames", "PropertyIds"),
+    summary=("Flags", "PropertyNames", "PropertyIds"),
 )  # fmt: skip
 
 GET_NAMES_FROM_PROPERTY_IDS = rop(
     0x55, "RopGetNamesFromPropertyIds", "2.2.8.2",
     *_IDS,
     success=_NAMES,
-    summary=("PropertyIdCount", "PropertyIds", "PropertyNames"),
+    summary=("PropertyIds", "PropertyNames"),
 )  # fmt: skip
 
 GET_PROPERTIES_SPECIFIC = rop(
@@ -65,7 +65,7 @@ GET_PROPERTIES_SPECIFIC = rop(
     "WantUnicode" / Bool16,
     *_TAGS,
     success=("RowData" / PropertyRow(Param("property_tags")),),
-    summary=("PropertyTagCount", "PropertyTags"),
+    summary=("PropertyTags",),
     params=("property_tags", "codepage"),
 )  # fmt: skip
 
@@ -81,14 +81,14 @@ GET_PROPERTIES_ALL = rop(
 GET_PROPERTIES_LIST = rop(
     0x09, "RopGetPropertiesList", "2.2.8.5",
     success=_TAGS,
-    summary=("PropertyTagCount", "PropertyTags"),
+    summary=("PropertyTags",),
 )  # fmt: skip
 
 SET_PROPERTIES = rop(
     0x0A, "RopSetProperties", "2.2.8.6",
     *_SIZED_VALUES,
     success=_PROBLEMS,
-    summary=("PropertyValueCount", "PropertyValues", "PropertyProblemCount", "PropertyProblems"),
+    summary=("PropertyValues", "PropertyProblems"),
     params=("codepage",),
 )  # fmt: skip
 
@@ -96,7 +96,7 @@ SET_PROPERTIES_NO_REPLICATE = rop(
     0x79, "RopSetPropertiesNoReplicate", "2.2.8.7",
     *_SIZED_VALUES,
     success=_PROBLEMS,
-    summary=("PropertyValueCount", "PropertyValues", "PropertyProblemCount", "PropertyProblems"),
+    summary=("PropertyValues", "PropertyProblems"),
     params=("codepage",),
 )  # fmt: skip
 
@@ -104,14 +104,14 @@ DELETE_PROPERTIES = rop(
     0x0B, "RopDeleteProperties", "2.2.8.8",
     *_TAGS,
     success=_PROBLEMS,
-    summary=("PropertyTagCount", "PropertyTags", "PropertyProblemCount", "PropertyProblems"),
+    summary=("PropertyTags", "PropertyProblems"),
 )  # fmt: skip
 
 DELETE_PROPERTIES_NO_REPLICATE = rop(
     0x7A, "RopDeletePropertiesNoReplicate", "2.2.8.9",
     *_TAGS,
     success=_PROBLEMS,
-    summary=("PropertyTagCount", "PropertyTags", "PropertyProblemCount", "PropertyProblems"),
+    summary=("PropertyTags", "PropertyProblems"),
 )  # fmt: skip
 
 QUERY_NAMED_PROPERTIES = rop(
@@ -125,7 +125,7 @@ QUERY_NAMED_PROPERTIES = rop(
         "PropertyNames" / Rows(this.IdCount, PropertyName),
     ),
     warnings=(ERRORS_RETURNED,),
-    summary=("QueryFlags", "PropertyGuid", "IdCount"),
+    summary=("QueryFlags", "PropertyGuid", "PropertyIds", "PropertyNames"),
 )  # fmt: skip
 
 COPY_PROPERTIES = rop(
@@ -136,7 +136,7 @@ COPY_PROPERTIES = rop(
     handles=("SourceHandleIndex", "DestHandleIndex"),
     success=_PROBLEMS,
     other={NULL_DESTINATION: ("DestHandleIndex" / U32,)},
-    summary=("CopyFlags", "PropertyTagCount", "PropertyTags", "PropertyProblemCount"),
+    summary=("CopyFlags", "PropertyTags", "PropertyProblems"),
 )  # fmt: skip
 
 COPY_TO = rop(
@@ -148,7 +148,7 @@ COPY_TO = rop(
     handles=("SourceHandleIndex", "DestHandleIndex"),
     success=_PROBLEMS,
     other={NULL_DESTINATION: ("DestHandleIndex" / U32,)},
-    summary=("WantSubObjects", "CopyFlags", "ExcludedTagCount", "PropertyProblemCount"),
+    summary=("WantSubObjects", "CopyFlags", "ExcludedTags", "PropertyProblems"),
 )  # fmt: skip
 
 PROGRESS = rop(

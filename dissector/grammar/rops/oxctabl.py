@@ -26,7 +26,7 @@ SET_COLUMNS = rop(
     "SetColumnsFlags" / Flags(U8, "SetColumnsFlags"),
     *_TAGS,
     success=_STATUS,
-    summary=("PropertyTagCount", "PropertyTags", "TableStatus"),
+    summary=("PropertyTags", "TableStatus"),
 )  # fmt: skip
 
 SORT_TABLE = rop(
@@ -110,7 +110,7 @@ CREATE_BOOKMARK = rop(
 QUERY_COLUMNS_ALL = rop(
     0x37, "RopQueryColumnsAll", "2.2.5.12",
     success=_TAGS,
-    summary=("PropertyTagCount", "PropertyTags"),
+    summary=("PropertyTags",),
 )  # fmt: skip
 
 FIND_ROW = rop(

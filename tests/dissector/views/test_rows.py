@@ -1,0 +1,46 @@
+from dissector.grammar.base import parse
+from dissector.grammar.rops.oxcnotif import NOTIFY
+from dissector.grammar.rops.oxctabl import QUERY_ROWS, SET_COLUMNS
+from dissector.session.exchange import Rop, RopSide
+from dissector.source import ByteSource
+from dissector.views.rows import summary
+
+
+def side(definition, text, is_response):  # type: ignore[no-untyped-def]
+    data = bytes.fromhex(text)
+    layout = definition.responses[0] if is_response else definition.request
+    value, end = parse(layout, data)
+    return RopSide(definition.rop_id, definition, layout, ByteSource("x", data), 0, end, value, {}, is_response)
+
+
+def summary_of(definition, request, response):  # type: ignore[no-untyped-def]
+    return summary(
+        Rop(
+            1, definition.rop_id, definition,
+            side(definition, request, False) if request else None,
+            side(definition, response, True) if response else None,
+        ),
+        None,
+    )  # fmt: skip
+
+
+def test_a_field_of_both_sides_shows_both() -> None:
+    assert summary_of(QUERY_ROWS, "15 00 00 00 01 3200", "15 00 00000000 02 0000") == (
+        "RowCount=50→0 Origin=BOOKMARK_END"
+    )
+
+
+def test_one_value_on_both_sides_shows_once() -> None:
+    assert summary_of(QUERY_ROWS, "15 00 00 00 01 0000", "15 00 00000000 02 0000").startswith("RowCount=0 ")
+
+
+def test_a_dot_leads_into_a_structure() -> None:
+    text = summary_of(NOTIFY, "", "2a 02000000 00 0480 0100 00000000000d 0100 000000030036 0000")
+    assert text == (
+        "NotificationHandle=2 NotificationFlags=ObjectCreated | M: message FolderId=0001-00000000000d "
+        "MessageId=0001-000000030036"
+    )
+
+
+def test_an_empty_list_says_nothing() -> None:
+    assert summary_of(SET_COLUMNS, "12 00 00 00 0000", "12 00 00000000 00") == "TableStatus=TBLSTAT_COMPLETE"
