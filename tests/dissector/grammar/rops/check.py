@@ -106,7 +106,8 @@ def check_values(node: Node, value: Any) -> None:
         inside = [child for child in node.children if child.name in value]
         assert [child.name for child in inside] == [name for name in value if name in by_name]
     elif isinstance(value, Undecoded):
-        assert b"".join(leaf.data for leaf in node.leaves()) == value
+        counted = node.children[0].data if node.children[0].name in ("Count", "Size") else b""
+        assert node.data in (value, counted + value)
     elif isinstance(value, list):
         rows = [child for child in node.children if child.name not in ("Count", "Size")]
         assert len(rows) == len(value), f"{node.name}: {len(rows)} rows traced, {len(value)} read"
