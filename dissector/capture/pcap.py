@@ -55,11 +55,11 @@ def records(file: MappedFile, summary: Summary) -> Iterator[Record]:
         start = at + header
         end = start + captured
         frame += 1
-        if captured > longest or fraction >= units:
-            what = f"a frame of {captured} bytes" if captured > longest else f"{fraction} units within a second"
+        if captured > longest:
             summary.diagnose(
                 Severity.MALFORMED,
-                f"file offset {at}: the record of frame {frame} is damaged ({what}); {size - at} bytes not read",
+                f"file offset {at}: the record of frame {frame} is damaged: a frame of {captured} bytes;"
+                f" {size - at} bytes not read",
             )
             return
         if end > size:
