@@ -8,7 +8,9 @@ from dissector.grammar.base import build, parse, trace
 from dissector.grammar.notifications import NotificationData
 from dissector.model.ids import ObjectId
 from dissector.node import Severity, Undecoded
+from dissector.pipeline import dissect
 from dissector.source import ByteSource
+from tests.conftest import shared
 from tests.dissector.grammar.rops.check import check, check_cover, diagnostics
 
 FID, FID2, FID3, FID4 = (f"0100 0000000000{number}" for number in ("0d", "0e", "0f", "10"))
@@ -125,3 +127,22 @@ def test_built_without_counts() -> None:
         "InsertAfterTableRowFolderID": PARENT, "TableRowData": {"Flag": 0, "ValueArray": [1, "Lunch"]},
     }  # fmt: skip
     assert build(NotificationData, value, **COLUMNS) == bytes.fromhex(f"0001 0300 {FID} {FID2} {ROW}")
+
+
+def test_rows_that_exchange_2003_sent() -> None:
+    """Folder rows have the row they stand behind, though some parsers expect it for messages only."""
+    seen = {"folder": 0, "message": 0}
+    with dissect(shared("captures", "real", "outlook2003-exchange2003.pcap")) as dissection:
+        for exchange in dissection.exchanges():
+            for rop in exchange.rops:
+                if rop.rop_id != 0x2A or rop.response is None:
+                    continue
+                assert rop.response.error is None
+                data = rop.response.value.NotificationData
+                if data.NotificationFlags & 0x0FFF == 0x0100 and data.TableEventType == 5:
+                    kind = "message" if data.NotificationFlags & 0x8000 else "folder"
+                    seen[kind] += 1
+                    assert data.InsertAfterTableRowFolderID is not None
+                    assert len(data.TableRowData) == data.TableRowDataSize
+                    assert data.TableRowData[0] in (0, 1)
+    assert min(seen.values()) > 5
