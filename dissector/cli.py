@@ -119,6 +119,15 @@ class Progress:
             self._bar = None
 
 
+def row_test(expression: str | None) -> Callable[[Any], bool]:
+    """The test of rows that -Y asks for. The grammar of expressions is loaded only when there is one."""
+    if expression is None:
+        return lambda row: True
+    from dissector.views.filter import compile_filter
+
+    return compile_filter(expression)
+
+
 def coloured() -> bool:
     """Whether stdout takes colour: a terminal, and NO_COLOR not set."""
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
@@ -167,12 +176,11 @@ def list_command(
     engine: EngineOption = Engine.AUTO,
 ) -> None:
     """One row per ROP, request and response paired."""
-    from dissector.views.filter import compile_filter
     from dissector.views.json import dumps
     from dissector.views.rows import rows_of
     from dissector.views.table import list_lines
 
-    test = compile_filter(where)
+    test = row_test(where)
     dissection, bar = opened(pick(capture, read_file), engine, prefs)
     with dissection:
         rows = (row for exchange in dissection.exchanges() for row in rows_of(exchange) if test(row))
@@ -198,12 +206,11 @@ def tree(
     engine: EngineOption = Engine.AUTO,
 ) -> None:
     """Annotated trees, one per exchange: every byte with its name, value and meaning."""
-    from dissector.views.filter import compile_filter
     from dissector.views.json import dumps, exchange_json
     from dissector.views.rows import rows_of
     from dissector.views.text import COLOUR, PLAIN, exchange_lines
 
-    test = compile_filter(where)
+    test = row_test(where)
     dissection, bar = opened(pick(capture, read_file), engine, prefs)
     with dissection:
         chosen = (one for one in dissection.exchanges() if where is None or any(map(test, rows_of(one))))

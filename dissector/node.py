@@ -58,6 +58,8 @@ class Node:
     spec: str = ""
     labeller: Callable[[Any], str] | None = None
     diagnostics: list[Diagnostic] = field(default_factory=list)
+    secret: bool = False
+    """The value is a credential: views say so and show neither it nor its bytes."""
 
     @property
     def end(self) -> int:
@@ -107,30 +109,39 @@ class Node:
         return node
 
 
+LABEL_LIMIT = 400
+"""How many characters the words for a structure may take: they are for one line."""
+
+
 class Summary:
     """Words for a structure made of those for its parts: "{PropertyTag} = {PropertyValue}".
 
-    A part that is not in the tree (absent, or not reached in damaged data) leaves its place empty.
+    A part of a part is written with a dot, "{TaggedValue.PropertyValue}". A part that is not in the tree (absent, or
+    not reached in damaged data) leaves its place empty. Rows are joined by commas, or by what stands behind a colon:
+    "{SubAuthority:-}".
     """
 
     __slots__ = ("pieces", "template")
 
     def __init__(self, template: str) -> None:
         self.template = template
-        self.pieces = [(text, name) for text, name, _, _ in Formatter().parse(template)]
+        self.pieces = [(text, name, joint or ", ") for text, name, joint, _ in Formatter().parse(template)]
 
     def __call__(self, node: Node) -> str:
         parts: list[str] = []
-        for text, name in self.pieces:
+        for text, name, joint in self.pieces:
             parts.append(text)
-            child = next((child for child in node.children if child.name == name), None) if name else None
+            child: Node | None = node if name else None
+            for step in (name or "").split("."):
+                child = next((part for part in child.children if part.name == step), None) if child else None
             if child is not None:
-                parts.append(brief(child))
-        return "".join(parts).strip()
+                parts.append(brief(child, joint=joint))
+        text = "".join(parts).strip()
+        return text if len(text) <= LABEL_LIMIT else text[:LABEL_LIMIT] + "..."
 
 
-def brief(node: Node, limit: int = 60) -> str:
-    """One node in a few words: its label, its value, or its rows."""
+def brief(node: Node, limit: int = 60, joint: str = ", ") -> str:
+    """One node in a few words: its label, its value, or its rows with `joint` between them."""
     labeller = node.labeller
     short = getattr(getattr(labeller, "__self__", labeller), "brief", None)
     if short is not None and node.value is not None and not isinstance(node.value, Undecoded):
@@ -140,7 +151,7 @@ def brief(node: Node, limit: int = 60) -> str:
         return text
     if node.children:
         rows = [child for child in node.children if child.name.startswith("[")]
-        return ", ".join(brief(row, limit) for row in rows[:8]) + (", ..." if len(rows) > 8 else "")
+        return joint.join(brief(row, limit) for row in rows[:16]) + (f"{joint}..." if len(rows) > 16 else "")
     value = node.value
     if isinstance(value, bytes):
         return f"{len(value)} bytes {value[:16].hex()}{'...' if len(value) > 16 else ''}" if value else "0 bytes"

@@ -34,7 +34,6 @@ _NAMES.update({alias.lower(): name for alias, name in ALIASES.items()})
 CONTENT_TYPE = "application/mapi-http"
 
 _PREAMBLE = re.compile(rb"(?:PROCESSING\r\n|PENDING\r\n)*DONE\r\n((?:[^\r\n]+\r\n)*)\r\n")
-_LINE = re.compile(rb"[^\r\n]*\r\n")
 _META_TAGS = (b"PROCESSING", b"PENDING", b"DONE")
 
 _EXECUTE_REQUEST, _EXECUTE_RESPONSE = Struct("<II"), Struct("<IIII")
@@ -162,8 +161,7 @@ def _scalars(side: Side, layout: base.Layout, source: ByteSource, offset: int) -
 class Answer:
     """What stands in front of a response's binary body.
 
-    offset: where the body begins. lines: the meta-tags and additional headers as (offset, length) in the body source.
-    code: X-ResponseCode, from the header or restated behind DONE. text: the rest is for people (HTML), not binary.
+    offset: where the body begins. code: X-ResponseCode, from the header or restated behind DONE. text: the rest is for people (HTML), not binary.
     """
 
     def __init__(self, message: HttpMessage, headers: Mapping[str, str]) -> None:
@@ -185,11 +183,20 @@ class Answer:
         binary = headers.get("content-type", "").lower().startswith(CONTENT_TYPE)
         self.text = bool(self.code) or message.status != 200 or not binary
 
-    @staticmethod
-    def lines(data: bytes, end: int) -> list[tuple[int, int]]:
-        found = [(line.start(), line.end() - line.start()) for line in _LINE.finditer(data, 0, end)]
-        done = found[-1][0] + found[-1][1] if found else 0
-        return [*found, (done, end - done)] if done < end else found
+
+def lines_of(data: bytes, end: int) -> list[tuple[int, int]]:
+    """The lines of data[:end] as (offset, length), line ends included; the last one may have none."""
+    found: list[tuple[int, int]] = []
+    at = 0
+    while at < end:
+        stop = data.find(b"\n", at, end) + 1 or end
+        found.append((at, stop - at))
+        at = stop
+    return found
+
+
+def _ending(line: bytes) -> bytes:
+    return line[len(line.rstrip(b"\r\n")) :]
 
 
 class HttpEnvelope:
@@ -215,7 +222,7 @@ class HttpEnvelope:
         source = message.body
         if self.offset:
             tags = Node("Meta-tags", source, 0, self.offset, spec="MS-OXCMAPIHTTP 2.2.7")
-            for at, length in Answer.lines(source.data, self.offset):
+            for at, length in lines_of(source.data, self.offset):
                 tags.children.append(_line(source, at, length, "Meta-tag"))
             root.children.append(tags)
         if self.offset < len(source):
@@ -256,8 +263,8 @@ class HttpEnvelope:
             return
         layout = self.layout(source.data, offset)
         preamble = b"".join(
-            _line(source, at, length, "").value.encode("latin-1") + b"\r\n"
-            for at, length in Answer.lines(source.data, offset)
+            _line(source, at, length, "").value.encode("latin-1") + _ending(source.data[at : at + length])
+            for at, length in lines_of(source.data, offset)
         )
         body = buffers.rebuilt(layout, source.data[offset:]) if offset < len(source) else b""
         yield Pdu(f"{self.name} {self.message.kind} body", source.data, None if body is None else preamble + body)
@@ -278,12 +285,16 @@ def _text(data: bytes, message: HttpMessage) -> str | bytes:
     return base.decode_text(data, charset[1] if charset else "utf-8")
 
 
+CREDENTIALS = frozenset({"authorization", "proxy-authorization"})
+"""Headers whose value gives a password or a token away: views hide it."""
+
+
 def head_tree(message: HttpMessage) -> Node:
     """The start line and the headers, one leaf each."""
     source = message.head
     node = Node("HTTP", source, 0, len(source), spec="RFC 9112")
     name = "Request line" if message.kind == "request" else "Status line"
-    for at, length in Answer.lines(source.data, len(source)):
+    for at, length in lines_of(source.data, len(source)):
         node.children.append(_line(source, at, length, name))
         name = "Header"
     return node
@@ -296,7 +307,10 @@ def _line(source: ByteSource, offset: int, length: int, name: str) -> Node:
     if not text:
         return Node("Empty line", source, offset, length, "")
     if name == "Header" or (name == "Meta-tag" and colon):
-        return Node(key.strip() or name, source, offset, length, value.strip(), labeller=explanation(key.strip()))
+        secret = key.strip().lower() in CREDENTIALS
+        return Node(
+            key.strip() or name, source, offset, length, value.strip(), labeller=explanation(key.strip()), secret=secret
+        )
     return Node(name, source, offset, length, text)
 
 

@@ -146,9 +146,9 @@ def _parser() -> Lark:
     return Lark(GRAMMAR, parser="lalr", transformer=None, maybe_placeholders=False)
 
 
-def compile_filter(expression: str | None) -> Test:
+def compile_filter(expression: str) -> Test:
     """A test of rows. Raises FilterError with the place in the expression that does not parse."""
-    if expression is None or not expression.strip():
+    if not expression.strip():
         return lambda row: True
     try:
         return _Tests().transform(_parser().parse(expression))

@@ -10,6 +10,7 @@ import orjson
 from dissector.node import Node
 from dissector.session.exchange import Exchange
 from dissector.source import ByteSource
+from dissector.views.text import HIDDEN
 
 
 def plain(value: Any) -> Any:
@@ -36,7 +37,9 @@ def node_json(node: Node, inherited: ByteSource | None = None) -> dict[str, Any]
     made: dict[str, Any] = {"name": node.name, "offset": node.offset, "length": node.length}
     if node.source is not inherited:
         made["source"] = node.source.label
-    if node.value is not None:
+    if node.secret:
+        made["value"] = HIDDEN
+    elif node.value is not None:
         made["value"] = plain(node.value)
     label = node.label
     if label:

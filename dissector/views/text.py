@@ -15,6 +15,7 @@ from dissector.source import ByteSource
 from dissector.views.hexdump import hexdump
 
 SHOWN_BYTES = 32
+HIDDEN = "(hidden: a credential)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,9 @@ def tree_lines(root: Node, palette: Palette = PLAIN, depth: int = 0) -> Iterator
 def _line(node: Node, level: int, outer: ByteSource | None, palette: Palette) -> str:
     place = f"{palette.dim}{node.offset:06x} {node.length:5}{palette.off}"
     text = f"{place}  {'  ' * level}{palette.name}{node.name}{palette.off}"
-    if not node.children and node.value is not None and not isinstance(node.value, dict | list):
+    if node.secret:
+        text += f": {palette.note}{HIDDEN}{palette.off}"
+    elif not node.children and node.value is not None and not isinstance(node.value, dict | list):
         text += f": {palette.value}{_printable(value_text(node.value))}{palette.off}"
     label = node.label
     if label:
@@ -122,11 +125,13 @@ def exchange_lines(exchange: Exchange, palette: Palette = PLAIN, hex_pane: bool 
 
 
 def hex_lines(root: Node, palette: Palette = PLAIN) -> Iterator[str]:
-    """The bytes of every source that the tree shows, each dumped once."""
-    sources: dict[int, ByteSource] = {}
+    """The bytes of every source that the tree shows, each dumped once; those of credentials are overwritten."""
+    sources: dict[int, tuple[ByteSource, bytearray]] = {}
     for node in root.walk():
         if node.length:
-            sources.setdefault(id(node.source), node.source)
-    for source in sources.values():
-        yield f"{palette.dim}-- {source.label}, {len(source.data)} bytes{palette.off}"
-        yield from hexdump(source.data)
+            _, data = sources.setdefault(id(node.source), (node.source, bytearray(node.source.data)))
+            if node.secret:
+                data[node.offset : node.end] = b"*" * node.length
+    for source, data in sources.values():
+        yield f"{palette.dim}-- {source.label}, {len(data)} bytes{palette.off}"
+        yield from hexdump(bytes(data))
