@@ -54,7 +54,6 @@ from dissector.grammar.properties import FIXED, MULTIPLE, NO_NAMES, Encoding, Pr
 MARKERS: Mapping[int, str] = {int(value, 16): name for value, name, *_ in rows("markers.tsv")}
 """What each marker is called. A marker is a u32 that looks like a property tag and has no value."""
 MARKER: Mapping[str, int] = {name: value for value, name in MARKERS.items()}
-CLOSED_BY: Mapping[str, str] = {name: closed_by for _, name, _, closed_by in rows("markers.tsv") if closed_by}
 
 UNNAMED = 0x00000102
 """The tag of a binary that the marker before it explains: PropertyGroupInfo, ProgressInformation, ExtendedErrorInfo."""

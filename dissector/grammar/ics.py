@@ -240,7 +240,7 @@ class Syntax:
         if terminal == PROPERTY and stack and stack[-1].kind == MANY and stack[-1].parts[0].name == PROPERTY:
             self._lost = False
             return PLAIN
-        if terminal == "FXErrorInfo":
+        if terminal == "FXErrorInfo" and not self._fits(terminal, len(stack)):
             return self._error_info()
         too_deep = terminal in _DEEPER and self._open > MAX_OPEN
         if not too_deep and self._fits(terminal, len(stack)):
@@ -331,19 +331,24 @@ class Syntax:
         """Leave what is open inside the nearest list of messages and begin errorInfo there."""
         stack = self._stack
         ends = 0
+        before = next((at for at in range(1, len(stack)) if stack[at] is _ENDS["errorInfo"]), 0)
+        if before:  # one errorInfo ends where the next begins
+            ends = sum(symbol.kind == END for symbol in stack[before:])
+            del stack[before:]
+        whole = ends
         for place in range(len(stack) - 1, -1, -1):
             if stack[place].kind == END and stack[place].name in UNWOUND:
                 inner = next((at for at in range(place + 1, len(stack)) if stack[at].kind == END), len(stack))
                 loops = [at for at in range(place + 1, inner) if stack[at].kind == MANY]
                 keep = loops[-1] + 1 if loops else inner
-                ends = sum(symbol.kind == END for symbol in stack[keep:])
+                ends += sum(symbol.kind == END for symbol in stack[keep:])
                 del stack[keep:]
                 break
         self._lost = False
         self._open += 1 - ends
         stack += _ENDS["errorInfo"], BODIES["errorInfo"]
         self._take("FXErrorInfo", 0, 0, "")
-        return Step(ends, ("errorInfo",), ends)
+        return Step(ends, ("errorInfo",), ends - whole)
 
 
 class Rule(NamedTuple):

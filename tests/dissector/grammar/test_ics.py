@@ -261,6 +261,16 @@ def test_error_info_outside_a_list_is_read_where_it_stands():
     assert run("contentsSync", "IncrSyncDel FXErrorInfo p IncrSyncStateBegin IncrSyncStateEnd IncrSyncEnd") == ([], "")
 
 
+def test_one_error_info_ends_where_the_next_begins():
+    assert run("errorInfo", "FXErrorInfo p") == ([], "")
+    for root in ("messageContent", "contentsSync", "errorInfo"):
+        machine = Syntax(root)
+        for _ in range(1000):
+            for tag in tags("FXErrorInfo p"):
+                assert not machine.advance(tag).trouble
+        assert len(machine.open) <= 2
+
+
 def test_messages_in_messages_have_a_bound():
     machine = Syntax("messageContent")
     troubles = []
