@@ -10,23 +10,36 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from construct import Construct, Container, Subconstruct, evaluate
+from construct.expr import ExprMixin
 
 from dissector.grammar.base import (
     U8,
+    Count,
+    Data,
+    Labelled,
     Layout,
     MalformedError,
+    Present,
+    Rows,
     Sized,
+    SizeOf,
+    Text,
     Traced,
     Undecoded,
-    When,
+    WhenMore,
     at_end,
+    decode_text,
+    encode_text,
     labeller_of,
+    read,
     spec_of,
 )  # fmt: skip
+from dissector.node import Summary
 
 __all__ = [
-    "ByFirst", "ByMarks", "First", "Given", "HasValue", "Marked",
-    "MaybeEmpty", "Nothing", "Outer", "ToEnd", "WhenByte",
+    "BitFields", "ByFirst", "ByMarks", "Chars", "CharsOf", "Either", "First", "Given", "HasValue", "Marked",
+    "MaybeEmpty", "Nothing", "Nth", "Outer", "Padded", "Padding", "Placed", "RestBut", "RowsUntil", "ToEnd",
+    "WhenAhead",
 ]  # fmt: skip
 
 
@@ -79,23 +92,35 @@ class ByFirst(Construct):  # type: ignore[misc]
         return chosen._parse(stream, context, path)
 
     def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
-        if isinstance(obj, Undecoded):
+        if isinstance(obj, Undecoded):  # from a Sized around this: which layout it was is not known
             stream.write(obj)
             return obj
         return self.choose(obj.get(self.field), path)._build(obj, stream, context, path)
 
 
 class Marked(NamedTuple):
-    """A layout, and how its bytes are known: their number, and what stands at some offsets (one of several values)."""
+    """A layout, and how its bytes are known: their number (exact, or the least), and what stands at some offsets."""
 
     layout: Layout
     length: int | None = None
     marks: Mapping[int, tuple[bytes, ...]] = {}
+    at_least: int = 0
 
     def fits(self, data: bytes) -> bool:
-        if self.length is not None and len(data) != self.length:
+        if len(data) < self.at_least or (self.length is not None and len(data) != self.length):
             return False
         return all(data.startswith(values, offset) for offset, values in self.marks.items())
+
+
+def needed(layout: Layout) -> set[str]:
+    """The fields that a value must have for the layout to build it."""
+    return {
+        field.name
+        for field in layout.subcons
+        if field.optional is None
+        and not field.subcon.flagbuildnone
+        and not isinstance(field.subcon, Count | SizeOf | Present)
+    }
 
 
 class ByMarks(Construct):  # type: ignore[misc]
@@ -124,28 +149,25 @@ class ByMarks(Construct):  # type: ignore[misc]
             stream.write(obj)
             return obj
         for layout in (*(case.layout for case in self.cases), self.default):
-            if obj.keys() <= {field.name for field in layout.subcons}:
+            if needed(layout) <= obj.keys() <= {field.name for field in layout.subcons}:
                 return layout._build(obj, stream, context, path)
         raise MalformedError(f"no layout has the fields {', '.join(obj)}", path=path)
 
 
-class WhenByte(When):
-    """A field that is there only when the byte ahead is one of `values`: what one sender writes and another does not.
+class WhenAhead(WhenMore):
+    """A field that is there only when the bytes ahead begin with one of `marks` (or, `unless`, with none of them).
 
-    It is built when the value has it.
+    Without bytes ahead it is not there. It is built when the value has it.
     """
 
-    def __init__(self, values: tuple[int, ...], subcon: Construct) -> None:
-        super().__init__(True, subcon)
-        self.values = values
+    def __init__(self, marks: tuple[bytes, ...], subcon: Construct, unless: bool = False) -> None:
+        super().__init__(subcon)
+        self.marks, self.unless = marks, unless
 
     def absent(self, stream: Any, context: Container) -> bool:
-        ahead = stream.read(1)
+        ahead = stream.read(max(map(len, self.marks)))
         stream.seek(stream.tell() - len(ahead))
-        return not ahead or ahead[0] not in self.values
-
-    def left_out(self, obj: Any, context: Container) -> bool:
-        return obj is None
+        return not ahead or ahead.startswith(self.marks) == self.unless
 
 
 class MaybeEmpty(Subconstruct):  # type: ignore[misc]
@@ -183,6 +205,7 @@ class HasValue(Subconstruct):  # type: ignore[misc]
         super().__init__(subcon)
         self.flagbuildnone = True
         self.flag, self.value = Traced(U8, "HasValue"), Traced(subcon, "Value")
+        self.label = Summary("{Value}")
 
     def _parse(self, stream: Any, context: Container, path: str) -> Any:
         flag = self.flag._parse(stream, context, path)
@@ -199,7 +222,7 @@ class HasValue(Subconstruct):  # type: ignore[misc]
         return obj
 
 
-class Outer:
+class Outer(ExprMixin):  # type: ignore[misc]
     """An expression of an enclosing layout, evaluated `levels` layouts further in."""
 
     def __init__(self, expression: Any, levels: int) -> None:
@@ -211,7 +234,7 @@ class Outer:
         return evaluate(self.expression, context)
 
 
-class First:
+class First(ExprMixin):  # type: ignore[misc]
     """The first `count` items of a sequence expression; None stays None. Too few items is malformed."""
 
     def __init__(self, count: Any, items: Any) -> None:
@@ -224,6 +247,181 @@ class First:
         if count > len(items):
             raise MalformedError(f"{count} columns are used, {len(items)} are defined")
         return items[:count]
+
+
+class Either(ExprMixin):  # type: ignore[misc]
+    """The first of two expressions, or the second where that is None."""
+
+    def __init__(self, first: Any, second: Any) -> None:
+        self.first, self.second = first, second
+
+    def __call__(self, context: Container) -> Any:
+        value = evaluate(self.first, context)
+        return evaluate(self.second, context) if value is None else value
+
+
+class Nth(ExprMixin):  # type: ignore[misc]
+    """Field `name` of the item of a sequence expression that has the index of the row being read."""
+
+    def __init__(self, items: Any, name: str) -> None:
+        self.items, self.name = items, name
+
+    def __call__(self, context: Container) -> Any:
+        return evaluate(self.items, context)[context["_index"]][self.name]
+
+
+class Padding(Construct):  # type: ignore[misc]
+    """The bytes that fill `size` up to a multiple of `align`: kept as they are, zeros when no value is given.
+
+    At the end of the data some may be missing.
+    """
+
+    def __init__(self, align: int, size: Any) -> None:
+        super().__init__()
+        self.align, self.size = align, size
+        self.flagbuildnone = True
+
+    def _parse(self, stream: Any, context: Container, path: str) -> bytes:
+        return stream.read(-evaluate(self.size, context) % self.align)  # type: ignore[no-any-return]
+
+    def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
+        stream.write(bytes(-evaluate(self.size, context) % self.align) if obj is None else obj)
+        return obj
+
+
+class Chars(Construct):  # type: ignore[misc]
+    """Text of `count` characters without a closing NUL: UTF-16LE where width is 2, else the code page as for Text.
+
+    The value is a str, or bytes where no str builds back to the same.
+    """
+
+    def __init__(self, count: Any, width: int, codec: str = "") -> None:
+        super().__init__()
+        self.count, self.text = count, Text(width, codec)
+
+    def _parse(self, stream: Any, context: Container, path: str) -> str | bytes:
+        raw = read(stream, evaluate(self.count, context) * self.text.width, path)
+        return decode_text(raw, self.text.encoding(context))
+
+    def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
+        stream.write(encode_text(obj, self.text.encoding(context)))
+        return obj
+
+
+class Padded(Construct):  # type: ignore[misc]
+    """Text in exactly `size` bytes, filled up with NULs. The value is a str without them, or the bytes."""
+
+    def __init__(self, size: Any, width: int, codec: str = "") -> None:
+        super().__init__()
+        self.size, self.text = size, Text(width, codec)
+
+    def _parse(self, stream: Any, context: Container, path: str) -> str | bytes:
+        raw = read(stream, evaluate(self.size, context), path)
+        text = decode_text(raw, self.text.encoding(context))
+        return text.rstrip("\0") if isinstance(text, str) and len(raw) % self.text.width == 0 else raw
+
+    def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
+        raw = encode_text(obj, self.text.encoding(context))
+        stream.write(raw.ljust(evaluate(self.size, context), b"\0"))
+        return obj
+
+
+class RestBut(Construct):  # type: ignore[misc]
+    """All bytes to the end of the enclosing size but the last `size`."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def _parse(self, stream: Any, context: Container, path: str) -> bytes:
+        start = stream.tell()
+        left = len(stream.read())
+        stream.seek(start)
+        return read(stream, max(0, left - self.size), path)
+
+    def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
+        stream.write(obj)
+        return obj
+
+
+class RowsUntil(Rows):
+    """Rows up to and with the first whose field `name` is `value`."""
+
+    def __init__(self, row: Layout, name: str, value: Any) -> None:
+        super().__init__(0, row)
+        self.field, self.last = name, value
+
+    def _parse(self, stream: Any, context: Container, path: str) -> list[Any]:
+        rows: list[Any] = []
+        while not rows or rows[-1].get(self.field) != self.last:
+            context["_index"] = len(rows)
+            rows.append(self.row._parse(stream, context, path))
+        return rows
+
+
+class CharsOf(SizeOf):
+    """How many characters of `width` bytes the field `of` has, plus `plus`. Built from it when no value is given."""
+
+    def __init__(self, subcon: Construct, of: str, width: int, plus: int = 0) -> None:
+        super().__init__(subcon, of, plus=plus)
+        self.width = width
+
+    def derive(self, layout: Layout, obj: Any, context: Container, path: str) -> int:
+        return layout.built_size(self.of, obj, context, path) // self.width + self.plus
+
+
+class BitFields(Labelled):
+    """A number made of bit fields, lowest first: ("Name", width). It stays the number; its label spells them out."""
+
+    def __init__(self, subcon: Construct, *fields: tuple[str, int]) -> None:
+        super().__init__(subcon)
+        self.fields = fields
+
+    def split(self, value: int) -> dict[str, int]:
+        parts = {}
+        for name, width in self.fields:
+            parts[name] = value & (1 << width) - 1
+            value >>= width
+        return parts
+
+    def label(self, value: int) -> str:
+        return ", ".join(f"{name} {part}" for name, part in self.split(value).items())
+
+
+class Placed(Construct):  # type: ignore[misc]
+    """Parts that a header points to by offset: {name: (offset expression, layout)}; offset 0 is an absent part.
+
+    `base` is where offset 0 lies before the first byte of the parts. The value maps names to parts, in the order of the
+    bytes; bytes between parts are called Gap<offset>. Parts that overlap or lie outside are malformed.
+    """
+
+    def __init__(self, base: int, **parts: tuple[Any, Construct]) -> None:
+        super().__init__()
+        self.base = base
+        self.parts = {name: (offset, Traced(form, name)) for name, (offset, form) in parts.items()}
+
+    def _parse(self, stream: Any, context: Container, path: str) -> Container:
+        start = stream.tell() - self.base
+        values = Container()
+        places = sorted((evaluate(offset, context), name) for name, (offset, _) in self.parts.items())
+        for offset, name in places:
+            if not offset:
+                continue
+            here = stream.tell() - start
+            if offset < here:
+                raise MalformedError(f"{name} at offset {offset} lies before offset {here}", path=path)
+            if offset > here:
+                values[f"Gap{here}"] = Traced(Data(offset - here), f"Gap{here}")._parse(stream, context, path)
+            values[name] = self.parts[name][1]._parse(stream, context, path)
+        return values
+
+    def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
+        for name, value in obj.items():
+            if name in self.parts:
+                self.parts[name][1]._build(value, stream, context, path)
+            elif name.startswith("Gap"):
+                stream.write(value)
+        return obj
 
 
 class Given(Subconstruct):  # type: ignore[misc]

@@ -43,7 +43,6 @@ from dissector.grammar.base import (
     Str8,
     Str16,
     Traced,
-    Undecoded,
     When,
     labeller_of,
     spec_of,
@@ -137,8 +136,8 @@ class _FloatingTime(Labelled):
 Currency, FloatingTime = _Currency(I64), _FloatingTime(F64)
 
 FIXED: Mapping[int, Construct] = {
-    0x0001: Nothing, 0x0002: I16, 0x0003: I32, 0x0004: F32, 0x0005: F64, 0x0006: Currency, 0x0007: FloatingTime, 0x000A: ErrorCode,
-    0x000B: Bool8, 0x0014: I64, 0x0040: FileTime, 0x0048: Guid,
+    0x0001: Nothing, 0x0002: I16, 0x0003: I32, 0x0004: F32, 0x0005: F64, 0x0006: Currency, 0x0007: FloatingTime,
+    0x000A: ErrorCode, 0x000B: Bool8, 0x0014: I64, 0x0040: FileTime, 0x0048: Guid,
 }  # fmt: skip
 """The types of one size in every encoding (but PtypBoolean, two bytes in FastTransfer)."""
 
@@ -192,7 +191,11 @@ class Encoding:
         """A PtypBinary whose bytes, unless there are none, are `structure`."""
         return Counted(self.binary, MaybeEmpty(structure))
 
-    def form(self, tag: int, named: Mapping[int, str], path: str) -> Construct:
+    def opened_rows(self, structure: Construct) -> Construct:
+        """A PtypMultipleBinary whose items, unless they are empty, are `structure`."""
+        return Multi(U32, self.opened(structure))
+
+    def form(self, tag: int, path: str = "", named: Mapping[int, str] = NO_NAMES) -> Construct:
         """The layout of the value of a property; named: names by id for ids from 0x8000 on."""
         found = self.by_tag.get(tag)
         if found is None and tag >= 0x80000000 and named:
@@ -208,6 +211,9 @@ class _AddressBookEncoding(Encoding):
     def opened(self, structure: Construct) -> Construct:
         return HasValue(super().opened(structure))
 
+    def opened_rows(self, structure: Construct) -> Construct:
+        return HasValue(super().opened_rows(structure))
+
 
 class _Value(Construct):  # type: ignore[misc]
     """One property value by its tag."""
@@ -219,7 +225,7 @@ class _Value(Construct):  # type: ignore[misc]
 
     def _parse(self, stream: Any, context: Container, path: str) -> Any:
         params = context._params
-        chosen = self.encoding.form(evaluate(self.tag, context), params.get("named") or NO_NAMES, path)
+        chosen = self.encoding.form(evaluate(self.tag, context), path, params.get("named") or NO_NAMES)
         tracer = params.get("_tracer")
         if tracer is not None:
             tracer.current.labeller = labeller_of(chosen)
@@ -227,8 +233,10 @@ class _Value(Construct):  # type: ignore[misc]
         return chosen._parse(stream, context, path)
 
     def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
-        named = context._params.get("named") or NO_NAMES
-        return self.encoding.form(evaluate(self.tag, context), named, path)._build(obj, stream, context, path)
+        chosen = self.encoding.form(evaluate(self.tag, context), path, context._params.get("named") or NO_NAMES)
+        if obj is None and not chosen.flagbuildnone:
+            raise MalformedError("no value for the property", path=path)
+        return chosen._build(obj, stream, context, path)
 
 
 def _rop_restriction() -> Construct:
@@ -306,11 +314,11 @@ ADDRESS_BOOK_VALUES = _AddressBookEncoding(
 
 
 def PropertyValue(tag: Any, encoding: Encoding = ROP_VALUES) -> Construct:
-    """A value, in a ROP buffer unless told otherwise. `tag` gives the whole property tag (an expression or a number)."""
+    """A value, in a ROP buffer unless told otherwise. tag: the whole property tag (an expression or a number)."""
     return _Value(tag, encoding)
 
 
-def _tagged(name: str, spec: str, encoding: Encoding) -> Layout:
+def tagged_value(name: str, spec: str, encoding: Encoding) -> Layout:
     return Layout(
         "PropertyTag" / encoding.tag,
         "PropertyValue" / PropertyValue(this.PropertyTag, encoding),
@@ -320,7 +328,7 @@ def _tagged(name: str, spec: str, encoding: Encoding) -> Layout:
     )
 
 
-def _typed(name: str, spec: str, encoding: Encoding) -> Layout:
+def typed_value(name: str, spec: str, encoding: Encoding) -> Layout:
     return Layout(
         "PropertyType" / PropertyType,
         "PropertyValue" / PropertyValue(this.PropertyType, encoding),
@@ -330,14 +338,16 @@ def _typed(name: str, spec: str, encoding: Encoding) -> Layout:
     )
 
 
-TaggedPropertyValue = _tagged("TaggedPropertyValue", "MS-OXCDATA 2.11.4", ROP_VALUES)
-TypedPropertyValue = _typed("TypedPropertyValue", "MS-OXCDATA 2.11.3", ROP_VALUES)
-ExtendedTaggedPropertyValue = _tagged("TaggedPropertyValue", "MS-OXCDATA 2.11.4", EXTENDED_VALUES)
-ExtendedTypedPropertyValue = _typed("TypedPropertyValue", "MS-OXCDATA 2.11.3", EXTENDED_VALUES)
-AddressBookTaggedPropertyValue = _tagged(
+TaggedPropertyValue = tagged_value("TaggedPropertyValue", "MS-OXCDATA 2.11.4", ROP_VALUES)
+TypedPropertyValue = typed_value("TypedPropertyValue", "MS-OXCDATA 2.11.3", ROP_VALUES)
+ExtendedTaggedPropertyValue = tagged_value("TaggedPropertyValue", "MS-OXCDATA 2.11.4", EXTENDED_VALUES)
+ExtendedTypedPropertyValue = typed_value("TypedPropertyValue", "MS-OXCDATA 2.11.3", EXTENDED_VALUES)
+AddressBookTaggedPropertyValue = tagged_value(
     "AddressBookTaggedPropertyValue", "MS-OXCMAPIHTTP 2.2.1.2", ADDRESS_BOOK_VALUES
 )
-AddressBookTypedPropertyValue = _typed("AddressBookTypedPropertyValue", "MS-OXCMAPIHTTP 2.2.1.3", ADDRESS_BOOK_VALUES)
+AddressBookTypedPropertyValue = typed_value(
+    "AddressBookTypedPropertyValue", "MS-OXCMAPIHTTP 2.2.1.3", ADDRESS_BOOK_VALUES
+)
 
 
 _FLAG = "Flag" / Enumerated(U8, "FlaggedPropertyValueFlag")
@@ -345,7 +355,6 @@ _FLAG = "Flag" / Enumerated(U8, "FlaggedPropertyValueFlag")
 
 def _flagged(value: Construct, *first: Renamed, name: str, spec: str) -> Layout:
     choice = Choice(this.Flag, {0x00: value, 0x01: Nothing, 0x0A: ErrorCode})
-    choice.flagbuildnone = True
     return Layout(*first, _FLAG, "PropertyValue" / choice, name=name, spec=spec, summary="{PropertyValue}")
 
 
@@ -416,13 +425,13 @@ def AddressBookPropertyRow(columns: Any) -> Layout:
 
 PropertyName = Layout(
     "Kind" / Enumerated(U8, "PropertyNameKind"),
-    "Guid" / Guid,
+    "GUID" / Guid,
     "LID" / When(this.Kind == 0, U32),
     "NameSize" / When(this.Kind == 1, SizeOf(U8, "Name")),
     "Name" / When(this.Kind == 1, Sized(this.NameSize, Str16)),
     name="PropertyName",
     spec="MS-OXCDATA 2.6.1",
-    summary="{Guid} {LID}{Name}",
+    summary="{GUID} {LID}{Name}",
 )
 
 PropertyProblem = Layout(

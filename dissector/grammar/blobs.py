@@ -1,0 +1,201 @@
+"""Structures inside PtypBinary properties, by property name.
+
+What is not here stays opaque: PidTagSearchKey, PidTagRecordKey and PidTagInstanceKey have no layout to rely on,
+PidTagRtfCompressed and PidTagHtml are content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from construct import BytesInteger, Construct, Int32ub
+
+from dissector.grammar.actions import ExtendedRuleAction
+from dissector.grammar.base import (
+    U8,
+    U16,
+    U32,
+    Count,
+    Guid,
+    Labelled,
+    Layout,
+    Rows,
+    RowsToEnd,
+    Sized,
+    SizeOf,
+    When,
+    filetime_text,
+    this,
+)
+from dissector.grammar.entryids import EntryId, FlatEntryList
+from dissector.grammar.forms import BitFields
+from dissector.grammar.outlook import (
+    AdditionalRenEntryIdsEx,
+    ExtendedFolderFlags,
+    FolderUserFields,
+    FolderWebViewInfo,
+    PropertyDefinitionStream,
+    ReportTag,
+    SwappedToDoData,
+    TaskAssigners,
+    VerbStream,
+)
+from dissector.grammar.properties import PropertyName
+from dissector.grammar.recurrence import (
+    AppointmentRecurrencePattern,
+    AppointmentTombstone,
+    FreeBusyBlocks,
+    GlobalObjectId,
+    RecurrencePattern,
+    TimeZoneDefinition,
+    TimeZoneStruct,
+)
+from dissector.grammar.restrictions import ExtendedRestriction
+from dissector.grammar.search import RecipientRowStream, SearchFolderDefinition
+from dissector.grammar.security import NtSecurityDescriptor, Sid
+from dissector.grammar.xid import PredecessorChangeList, Xid
+
+
+class _HighFileTime(Labelled):
+    """The six most significant bytes of a FILETIME, big-endian."""
+
+    def label(self, value: int) -> str:
+        return filetime_text(value << 16)
+
+
+class _TimeDelta(BitFields):
+    """How much later than the message before a reply was sent; the bits that were left out are zero."""
+
+    def label(self, value: int) -> str:
+        parts = self.split(value)
+        seconds = parts["TimeDelta"] * ((1 << 23) if parts["DeltaCode"] else (1 << 18)) / 10_000_000
+        return f"{super().label(value)}: {seconds:.3f} s"
+
+
+ConversationIndex = Layout(
+    "CurrentFileTime" / _HighFileTime(BytesInteger(6)),
+    "Guid" / Guid,
+    "ResponseLevels"
+    / RowsToEnd(
+        Layout(
+            "Time" / _TimeDelta(Int32ub, ("TimeDelta", 31), ("DeltaCode", 1)),
+            "Other" / BitFields(U8, ("ResponseLevel", 4), ("Random", 4)),
+            name="response level",
+            summary="{Time}",
+        )
+    ),
+    name="PidTagConversationIndex",
+    spec="MS-OXOMSG 2.2.1.3",
+    summary="{Guid} since {CurrentFileTime}",
+)
+"""The first byte of the time is called reserved and fixed to 0x01: it is the high byte of a FILETIME until 2057."""
+
+NamedPropertyInformation = Layout(
+    "NoOfNamedProps" / Count(U16, "PropIds"),
+    "PropIds" / When(this.NoOfNamedProps, Rows(this.NoOfNamedProps, U16)),
+    "NamedPropertiesSize" / When(this.NoOfNamedProps, SizeOf(U32, "NamedProperties")),
+    "NamedProperties"
+    / When(this.NoOfNamedProps, Sized(this.NamedPropertiesSize, Rows(this.NoOfNamedProps, PropertyName))),
+    name="NamedPropertyInformation",
+    spec="MS-OXORULE 2.2.4.2",
+    summary="{NamedProperties}",
+)
+
+ExtendedRuleMessageCondition = Layout(
+    "NamedPropertyInformation" / NamedPropertyInformation,
+    "Restriction" / ExtendedRestriction,
+    name="PidTagExtendedRuleMessageCondition",
+    spec="MS-OXORULE 2.2.4.1.10",
+    summary="{Restriction}",
+)
+
+ExtendedRuleMessageActions = Layout(
+    "NamedPropertyInformation" / NamedPropertyInformation,
+    "RuleVersion" / U32,
+    "RuleAction" / ExtendedRuleAction,
+    name="PidTagExtendedRuleMessageActions",
+    spec="MS-OXORULE 2.2.4.1.9",
+    summary="{RuleAction}",
+)
+
+STRUCTURES: Mapping[str, Construct] = {
+    # Change tracking [MS-OXCFXICS] 2.2.1.2
+    "PidTagSourceKey": Xid,
+    "PidTagParentSourceKey": Xid,
+    "PidTagChangeKey": Xid,
+    "PidTagPredecessorChangeList": PredecessorChangeList,
+    # Entry ids
+    **dict.fromkeys(
+        (
+            "PidTagEntryId", "PidTagParentEntryId", "PidTagStoreEntryId", "PidTagOriginalEntryId",
+            "PidTagConflictEntryId", "PidTagLongTermEntryIdFromTable", "PidTagTemplateid",
+            "PidTagSenderEntryId", "PidTagSentRepresentingEntryId", "PidTagReceivedByEntryId",
+            "PidTagReceivedRepresentingEntryId", "PidTagOriginalSenderEntryId", "PidTagOriginalAuthorEntryId",
+            "PidTagOriginalSentRepresentingEntryId", "PidTagReadReceiptEntryId", "PidTagReportEntryId",
+            "PidTagOriginallyIntendedRecipEntryId", "PidTagCreatorEntryId",
+            "PidTagLastModifierEntryId", "PidTagRecipientEntryId", "PidTagSentMailEntryId", "PidTagMailboxOwnerEntryId",
+            "PidTagUserEntryId", "PidTagAddressBookEntryId", "PidTagIpmSubTreeEntryId", "PidTagIpmAppointmentEntryId",
+            "PidTagIpmContactEntryId", "PidTagIpmJournalEntryId", "PidTagIpmNoteEntryId", "PidTagIpmTaskEntryId",
+            "PidTagIpmDraftsEntryId", "PidTagIpmOutboxEntryId", "PidTagIpmSentMailEntryId",
+            "PidTagIpmWastebasketEntryId", "PidTagRemindersOnlineEntryId",
+            "PidTagCommonViewsEntryId", "PidTagViewsEntryId", "PidTagFinderEntryId", "PidTagDefaultViewEntryId",
+            "PidTagDeferredActionMessageOriginalEntryId", "PidTagRuleFolderEntryId", "PidTagWlinkEntryId",
+            "PidTagWlinkStoreEntryId", "PidTagWlinkAddressBookEID", "PidTagWlinkAddressBookStoreEID",
+            "PidTagSchedulePlusFreeBusyEntryId", "PidTagTargetEntryId",
+            "PidLidEmail1OriginalEntryId", "PidLidEmail2OriginalEntryId",
+            "PidLidEmail3OriginalEntryId", "PidLidFax1OriginalEntryId", "PidLidFax2OriginalEntryId",
+            "PidLidFax3OriginalEntryId", "PidLidReferenceEntryId", "PidLidOriginalStoreEntryId",
+            "PidLidSharingInitiatorEntryId", "PidLidSharingFolderEntryId", "PidLidConversationActionMoveFolderEid",
+            "PidLidConversationActionMoveStoreEid",
+        ),
+        EntryId,
+    ),
+    "PidTagReplyRecipientEntries": FlatEntryList,
+    "PidLidContactLinkEntry": FlatEntryList,
+    # Messages
+    "PidTagConversationIndex": ConversationIndex,
+    "PidTagReportTag": ReportTag,
+    "PidTagSwappedToDoData": SwappedToDoData,
+    "PidLidVerbStream": VerbStream,
+    "PidLidPropertyDefinitionStream": PropertyDefinitionStream,
+    "PidLidTaskAssigners": TaskAssigners,
+    # Rules
+    "PidTagExtendedRuleMessageActions": ExtendedRuleMessageActions,
+    "PidTagExtendedRuleMessageCondition": ExtendedRuleMessageCondition,
+    # Folders
+    "PidTagAdditionalRenEntryIdsEx": AdditionalRenEntryIdsEx,
+    "PidTagExtendedFolderFlags": ExtendedFolderFlags,
+    "PidTagFolderWebviewinfo": FolderWebViewInfo,
+    "PidTagSearchFolderDefinition": SearchFolderDefinition,
+    "PidTagUserFields": FolderUserFields,
+    "PR_NT_SECURITY_DESCRIPTOR": NtSecurityDescriptor,
+    "PR_FREEBUSY_NT_SECURITY_DESCRIPTOR": NtSecurityDescriptor,
+    "PR_CREATOR_SID": Sid,
+    "PR_LAST_MODIFIER_SID": Sid,
+    # Calendar
+    "PidTagScheduleInfoAppointmentTombstone": AppointmentTombstone,
+    "PidLidAppointmentRecur": AppointmentRecurrencePattern,
+    "PidLidTaskRecurrence": RecurrencePattern,
+    "PidLidTimeZoneStruct": TimeZoneStruct,
+    "PidLidAppointmentTimeZoneDefinitionStartDisplay": TimeZoneDefinition,
+    "PidLidAppointmentTimeZoneDefinitionEndDisplay": TimeZoneDefinition,
+    "PidLidAppointmentTimeZoneDefinitionRecur": TimeZoneDefinition,
+    "PidLidGlobalObjectId": GlobalObjectId,
+    "PidLidCleanGlobalObjectId": GlobalObjectId,
+    "PidLidAppointmentUnsendableRecipients": RecipientRowStream,
+    "PidLidForwardNotificationRecipients": RecipientRowStream,
+}  # fmt: skip
+"""What the bytes of a PtypBinary property are."""
+
+MULTIPLE_STRUCTURES: Mapping[str, Construct] = {
+    "PidTagAdditionalRenEntryIds": EntryId,
+    "PidTagFreeBusyEntryIds": EntryId,
+    "PidTagScheduleInfoDelegateEntryIds": EntryId,
+    "PidTagScheduleInfoFreeBusyMerged": FreeBusyBlocks,
+    "PidTagScheduleInfoFreeBusyTentative": FreeBusyBlocks,
+    "PidTagScheduleInfoFreeBusyBusy": FreeBusyBlocks,
+    "PidTagScheduleInfoFreeBusyAway": FreeBusyBlocks,
+    "PidLidDistributionListMembers": EntryId,
+    "PidLidDistributionListOneOffMembers": EntryId,
+}
+"""What the bytes of each item of a PtypMultipleBinary property are."""

@@ -1,0 +1,70 @@
+"""XIDs and predecessor change lists on the wire [MS-OXCFXICS] 2.2.2.2, 2.2.2.3."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from construct import Construct, Container
+
+from dissector.grammar.base import MalformedError, RowsToEnd, read
+from dissector.grammar.names import guid_name
+from dissector.model.pcl import Xid as XidValue
+
+
+def _words(value: XidValue) -> str:
+    return f"{guid_name(value[0]) or value[0]}-{value[1].hex()}"
+
+
+class _Xid(Construct):  # type: ignore[misc]
+    """GUID and local id, to the end of the enclosing size; the value is a model.pcl.Xid."""
+
+    spec = "MS-OXCFXICS 2.2.2.2"
+
+    def _parse(self, stream: Any, context: Container, path: str) -> XidValue:
+        start = stream.tell()
+        raw = stream.read()
+        if len(raw) < 17:
+            stream.seek(start)
+            raise MalformedError(f"an XID has at least 17 bytes, not {len(raw)}", path=path)
+        return XidValue(uuid.UUID(bytes_le=raw[:16]), raw[16:])
+
+    def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
+        stream.write(XidValue(*obj).to_bytes())
+        return obj
+
+    def label(self, value: XidValue) -> str:
+        return _words(value)
+
+
+class _SizedXid(Construct):  # type: ignore[misc]
+    """A byte with the size of the XID, then the XID."""
+
+    spec = "MS-OXCFXICS 2.2.2.3.1"
+
+    def _parse(self, stream: Any, context: Container, path: str) -> XidValue:
+        start = stream.tell()
+        size = read(stream, 1, path)[0]
+        if size < 17:
+            stream.seek(start)
+            raise MalformedError(f"an XID has at least 17 bytes, not {size}", path=path)
+        raw = stream.read(size)
+        if len(raw) != size:
+            stream.seek(start)
+            raise MalformedError(f"an XID of {size} bytes, {len(raw)} are left", path=path)
+        return XidValue(uuid.UUID(bytes_le=raw[:16]), raw[16:])
+
+    def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
+        data = XidValue(*obj).to_bytes()
+        stream.write(bytes([len(data)]) + data)
+        return obj
+
+    def label(self, value: XidValue) -> str:
+        return _words(value)
+
+
+Xid = _Xid()
+SizedXid = _SizedXid()
+
+PredecessorChangeList = RowsToEnd(SizedXid)
+"""SizedXids to the end of the enclosing size."""
