@@ -282,13 +282,13 @@ def decode(
     hex_pane: Annotated[bool, typer.Option("--hex", help="Also dump the bytes.")] = False,
 ) -> None:
     """Decode bytes that are in no capture: raw, or a hex dump in any usual form."""
-    from dissector.decode import KINDS, decode_bytes
+    from dissector.decode import decode_bytes, kinds
     from dissector.node import Severity
     from dissector.views.json import dumps_pretty, node_json
     from dissector.views.text import COLOUR, PLAIN, hex_lines, tree_lines
 
     if kind == "list":
-        emit(f"{name:32} {about}" for name, about in KINDS())
+        emit(f"{name:32} {about}" for name, about in kinds())
         return
     node = decode_bytes(kind, _bytes_of(file))
     if form is Brief.JSON:

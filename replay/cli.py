@@ -81,7 +81,7 @@ def serve(
     password_env: PasswordEnv = "REPLAY_PASSWORD",
 ) -> None:
     """Run the embedded Exchange-compatible server (MAPI over HTTP, Basic auth, SQLite store)."""
-    from replay.server.app import serve as serve_forever
+    from replay.server.runner import serve as serve_forever
 
     host, colon, port = listen.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:

@@ -108,10 +108,10 @@ class Engine:
                 self.report.supplied.append((step.frame, rop.name, rop.reason))
         exchange = yield from self._execute(step.session, payload, slots)
         answered = [rop for rop in exchange.rops if rop.request is not None]
-        for planned, rop in zip(sent, answered, strict=False):
-            self._learn(planned, rop, step, live)
+        for planned, answer in zip(sent, answered, strict=False):
+            self._learn(planned, answer, step, live)
             if planned.captured is not None:
-                differences = compare(planned.captured, rop, live.identity, self._policy)
+                differences = compare(planned.captured, answer, live.identity, self._policy)
                 if planned.captured.response is not None or not planned.definition.responses:
                     self.report.add(Outcome(step.frame, planned.name, differences))
         for planned in sent[len(answered) :]:

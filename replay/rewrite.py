@@ -7,15 +7,15 @@ counterpart: they are the client's own history, and a server takes them as such.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from construct import Container
 
 from dissector.model.ids import LongTermId, ObjectId
+from dissector.model.pcl import Xid
 from dissector.node import Undecoded
-from replay.identity import IdentityMap
+from replay.identity import IdentityMap, UnmappedError
 
 FREE_COUNTERS = frozenset({0x65E2, 0x65E3})
 """Property ids (PidTagChangeKey, PidTagPredecessorChangeList) whose counters are history, not references."""
@@ -37,9 +37,9 @@ def _walk(value: Any, identity: IdentityMap, lenient: bool) -> Any:
         return identity.object_id(value)
     if isinstance(value, LongTermId):
         return identity.long_term_id(value)
+    if isinstance(value, Xid):
+        return _xid(value, identity, lenient)
     if isinstance(value, dict):
-        if _is_xid(value):
-            return _xid(value, identity, lenient)
         tag = value.get("PropertyTag")
         loose = lenient or (isinstance(tag, int) and tag >> 16 in FREE_COUNTERS)
         return Container({name: _walk(item, identity, loose) for name, item in value.items() if name != "_io"})
@@ -48,23 +48,15 @@ def _walk(value: Any, identity: IdentityMap, lenient: bool) -> Any:
     return value
 
 
-def _is_xid(value: Mapping[str, Any]) -> bool:
-    return "NamespaceGuid" in value and "LocalId" in value
-
-
-def _xid(value: Mapping[str, Any], identity: IdentityMap, lenient: bool) -> Container:
+def _xid(value: Xid, identity: IdentityMap, lenient: bool) -> Xid:
     """An XID whose namespace is a replica of the store: its GUID and its counter are replaced."""
-    guid: uuid.UUID = value["NamespaceGuid"]
-    local: bytes = value["LocalId"]
-    made = Container(value)
-    live = identity.replicas.get(guid)
-    if live is None or len(local) != 6:
-        return made
-    captured = int.from_bytes(local, "big")
+    live = identity.replicas.get(value.namespace)
+    if live is None or len(value.local_id) != 6:
+        return value
+    captured = int.from_bytes(value.local_id, "big")
     counter = identity.counter(captured)
     if counter is None:
         if not lenient:
-            identity.object_id(ObjectId(0, captured))  # raises UnmappedError with the counter in it
+            raise UnmappedError(LongTermId(value.namespace, captured))
         counter = captured
-    made["NamespaceGuid"], made["LocalId"] = live, counter.to_bytes(6, "big")
-    return made
+    return Xid(live, counter.to_bytes(6, "big"))

@@ -136,8 +136,8 @@ class _RopReader:
 
     def response_params(self, definition: RopDef, request: RopSide | None, data: bytes, at: int) -> Mapping[str, Any]:
         if definition.rop_id == 0x2A and len(data) >= at + 6:  # RopNotify names its handle by value
-            handle = int.from_bytes(data[at + 1 : at + 5], "little")
-            return self.params(definition, data[at + 5], self.session.objects.get(handle), None)
+            notified = int.from_bytes(data[at + 1 : at + 5], "little")
+            return self.params(definition, data[at + 5], self.session.objects.get(notified), None)
         if request is None or request.value is None:
             return self.params(definition, None, None, None)
         self.catch_up(request)
