@@ -118,7 +118,7 @@ class Client:
         return found
 
     def request_bytes(self, name: str, **fields: Any) -> bytes:
-        return build(BY_NAME[name].request, fields)
+        return build(BY_NAME[name].request, fields, logon_flags=1)
 
     def responses(self, data: bytes, **params: Any) -> list[Any]:
         """The response ROPs in data, read to the last byte."""
