@@ -141,10 +141,11 @@ def chain_nodes(source: ByteSource, offset: int, end: int, label: str, payload_t
         if not part.size:
             header.diagnostics.extend(part.diagnostics)
             continue
-        if part.plain.data:
+        used = part.used if part.plain.data else 0
+        if used:
             payload.children.append(payload_tree(index, part.plain))
-        if part.used < part.size:
-            payload.children.append(_raw(source, start + part.used, part.size - part.used))
+        if used < part.size:
+            payload.children.append(_raw(source, start + used, part.size - used))
         nodes.append(payload)
     if found.rest < min(end, len(source.data)):
         rest = _raw(source, found.rest, min(end, len(source.data)) - found.rest)

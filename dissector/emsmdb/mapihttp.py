@@ -161,7 +161,8 @@ def _scalars(side: Side, layout: base.Layout, source: ByteSource, offset: int) -
 class Answer:
     """What stands in front of a response's binary body.
 
-    offset: where the body begins. code: X-ResponseCode, from the header or restated behind DONE. text: the rest is for people (HTML), not binary.
+    offset: where the body begins. code: X-ResponseCode, from the header or restated behind DONE. text: what follows is
+    for people (HTML), not binary. diagnostic: what is wrong with the meta-tags.
     """
 
     def __init__(self, message: HttpMessage, headers: Mapping[str, str]) -> None:
@@ -314,8 +315,8 @@ def _line(source: ByteSource, offset: int, length: int, name: str) -> Node:
     return Node(name, source, offset, length, text)
 
 
-class Explanation:
-    """Words for the value of a MAPI/HTTP header."""
+class Words:
+    """Words for the value of a header. '{}' in them stands for the value, which is in milliseconds, in seconds."""
 
     __slots__ = ("words",)
 
@@ -323,7 +324,14 @@ class Explanation:
         self.words = words
 
     def __call__(self, value: str) -> str:
-        return self.words
+        if "{}" not in self.words:
+            return self.words
+        return self.words.format(f"{int(value) / 1000:g}") if value.isdecimal() else ""
+
+
+def _request_type(value: str) -> str:
+    body = BODIES.get(_NAMES.get(value.lower(), ""))
+    return body.request.spec.rsplit(".", 1)[0] if body else ""
 
 
 def _response_code(value: str) -> str:
@@ -335,23 +343,19 @@ def _response_code(value: str) -> str:
     return f"{name}, or from Gromox {gromox}" if gromox else name
 
 
-def _milliseconds(value: str) -> str:
-    return f"{int(value) / 1000:g} s" if value.isdecimal() else ""
-
-
 _HEADERS: Mapping[str, Any] = {
     "x-responsecode": _response_code,
-    "x-requesttype": Explanation("what is asked for"),
-    "x-requestid": Explanation("client instance and request number, echoed by the server"),
-    "x-clientinfo": Explanation("client session, echoed by the server"),
-    "x-clientapplication": Explanation("client version"),
-    "x-serverapplication": Explanation("server version"),
-    "x-pendingperiod": _milliseconds,
-    "x-expirationinfo": _milliseconds,
-    "x-elapsedtime": _milliseconds,
-    "x-starttime": Explanation("when the server began to work on the request"),
-    "x-deviceinfo": Explanation("client device"),
-    "set-cookie": Explanation("session context or sequence, to be sent back"),
+    "x-requesttype": _request_type,
+    "x-requestid": Words("client instance and request number, echoed by the server"),
+    "x-clientinfo": Words("client session, echoed by the server"),
+    "x-clientapplication": Words("client version"),
+    "x-serverapplication": Words("server version"),
+    "x-pendingperiod": Words("PENDING every {} s"),
+    "x-expirationinfo": Words("the session context expires after {} s"),
+    "x-elapsedtime": Words("{} s of work"),
+    "x-starttime": Words("when the server began to work on the request"),
+    "x-deviceinfo": Words("client device"),
+    "set-cookie": Words("session context or sequence, to be sent back"),
 }
 
 

@@ -141,9 +141,7 @@ def _fields(side: Side, envelope: RpcEnvelope, layout: base.Layout) -> None:
         value, _ = base.parse(layout, source.data, big_endian=envelope.big_endian)
     except base.GrammarError as error:
         side.diagnostics.append(Diagnostic(error.severity, f"{envelope.name}: {error.message}"))
-        if "rgb" in envelope.opened or "rgbIn" in envelope.opened or "rgbOut" in envelope.opened:
-            _payloads_by_tree(side, envelope, layout)
-        return
+        value = Container()
     for name, one in value.items():
         if name in _HANDLES and one.Uuid.int:
             side.session_keys = (*side.session_keys, f"{_HANDLES[name]}={one.Uuid}")
