@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from construct import Container, evaluate
-from dissector.grammar import auxiliary, envelopes, ndr, nspi
 from hypothesis import strategies as st
+
+from dissector.grammar import auxiliary, envelopes, ndr, nspi
 from tests.dissector.grammar import strategies
 from tests.dissector.grammar.strategies import Generator, number_in
 
@@ -30,11 +31,6 @@ def _unique(g: Generator, con: Any, context: Container) -> Any:
         return g.value(con.pointee, context)
     finally:
         g.depth -= 1
-
-
-def _nested(g: Generator, con: Any, context: Container) -> Any:
-    """A union: arms with pointers to more of the same only near the top."""
-    return g.choice(con, context)
 
 
 strategies.RULES = (

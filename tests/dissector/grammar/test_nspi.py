@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 from construct import Container
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from dissector.grammar.base import Layout, build, parse, trace
 from dissector.grammar.envelopes import RFR, BodyDef
 from dissector.grammar.ndr import N32, Unique
@@ -21,8 +24,6 @@ from tests.dissector.grammar import ndr_rules  # noqa: F401  the strategies for 
 from tests.dissector.grammar.rops.check import check_cover, diagnostics
 from tests.dissector.grammar.strategies import contains, values
 from tests.dissector.grammar.test_ndr import held
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 STUBS: dict[str, str] = json.loads(Path(__file__).with_name("nspi_stubs.json").read_text())
 GUID = uuid.UUID("8fa5d8a1-0c1c-4b5c-9d2e-1122334455aa")
@@ -203,8 +204,8 @@ def test_query_rows() -> None:
         "0500 0000 ff 03000000 010203"
         "01 00 ff 5a00 0000 00 07000000 0a 0f010480"  # a flagged row, the binary is an error
     )
-    value = response("QueryRows", "ff" + STAT + "ff 03000000 1f000130 03000230 0201ff0f 02000000" + rows + "00000000")
-    assert value.Columns == [0x3001001F, 0x30020003, 0x0FFF0102]
+    value = response("QueryRows", "ff" + STAT + "ff 03000000 1f000130 03000230 0201aa80 02000000" + rows + "00000000")
+    assert value.Columns == [0x3001001F, 0x30020003, 0x80AA0102]
     assert value.RowData[0].ValueArray == ["Zo", 5, b"\1\2\3"]
     assert [one.PropertyValue for one in value.RowData[1].ValueArray] == ["Z", 7, 0x8004010F]
     assert response("QueryRows", "00 00 00000000").RowData is None
