@@ -18,7 +18,7 @@ from dissector.node import Diagnostic
 from dissector.session.exchange import Exchange
 from dissector.session.tracker import Tracker
 from dissector.transport.messages import HttpExchange, Opaque, RpcCall
-from dissector.transport.protocols import handler
+from dissector.transport.protocols import Handler
 from dissector.transport.tcp import reassemble
 
 
@@ -49,8 +49,8 @@ class Dissection:
         self.capture.close()
 
     def messages(self) -> Iterator[Any]:
-        """HttpExchange, RpcCall and Opaque, in order of completion."""
-        return reassemble(self.capture.segments(), self.capture.data, handler)
+        """HttpExchange, RpcCall, RpcControl and Opaque, in order of completion."""
+        return reassemble(self.capture.segments(), self.capture.data, Handler())
 
     def exchanges(self) -> Iterator[Exchange]:
         tally = self.tally

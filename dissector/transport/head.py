@@ -12,10 +12,10 @@ MAX_LINE = 16 << 10
 """Bytes of a start line, or of a chunk's size line with its extensions."""
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}"
-_REQUEST = re.compile(_TOKEN + rb" [^\r\n]{1,16000} HTTP/\d\.\d\r?\n")
-_STATUS = re.compile(rb"HTTP/\d\.\d \d{3}(?: [^\r\n]*)?\r?\n")
+_REQUEST = re.compile(_TOKEN + rb" [^\r\n]{1,16000} HTTP/1\.\d\r?\n")
+_STATUS = re.compile(rb"HTTP/1\.\d \d{3}(?: [^\r\n]*)?\r?\n")
 _BEGUN_REQUEST = re.compile(_TOKEN + rb"(?: [^\r\n]*\r?)?")
-_BEGUN_STATUS = re.compile(rb"HTTP/(?:\d(?:\.(?:\d(?: [^\r\n]*\r?)?)?)?)?")
+_BEGUN_STATUS = re.compile(rb"HTTP/(?:1(?:\.(?:\d(?: [^\r\n]*\r?)?)?)?)?")
 
 
 class Phase(Enum):

@@ -20,10 +20,18 @@ if TYPE_CHECKING:
     from dissector.transport.tcp import Connection
 
 PATIENCE = 4 << 20
-"""How many bytes of a connection may go by before it is called unknown."""
+"""How many bytes of a direction may go by without a beginning in them before it is not looked at any more."""
 KEPT = 64 << 10
 """Bytes of a direction that stay in the window while nothing is known: messages may begin inside a segment, too."""
 KEPT_SEGMENTS = 64
+
+_NAMED = (
+    (0, b"PRI * HTTP/2", "HTTP/2"),
+    (0, b"SSH-", "SSH"),
+    (4, b"\xffSMB", "SMB"),
+    (4, b"\xfeSMB", "SMB 2"),
+)
+"""What else is met next to Exchange traffic: offset, bytes, name."""
 
 
 def recognise(data: bytes) -> str | None:
@@ -41,6 +49,14 @@ def recognise(data: bytes) -> str | None:
         return "rpc"
     line = start_line(data)
     return "http" if line else "" if line == "" or GREETING.startswith(data) else None
+
+
+def unread(start: bytes) -> str:
+    """Why a connection that begins with these bytes is not read."""
+    for at, mark, name in _NAMED:
+        if start.startswith(mark, at):
+            return f"{name} is not read"
+    return f"no known protocol; begins with {start.hex(' ')}"
 
 
 class Detector:
@@ -71,7 +87,7 @@ class Detector:
             for one in (0, 1):
                 self._tally.swallow(one)
             if sum(self._tally.sides):
-                out.append(self._tally.opaque("unknown", f"no known protocol; begins with {self._start.hex(' ')}"))
+                out.append(self._tally.opaque("unknown", unread(self._start)))
         return out
 
     def gap(self, side: int, length: int) -> list[Message]:
@@ -90,7 +106,7 @@ class Detector:
         window = self.connection.directions[side]
         if not self._start:
             self._start = window.peek(16)
-        if sum(self._tally.sides) > PATIENCE:
+        if self._tally.sides[side] > PATIENCE:
             self._tally.swallow(side)
             return ""
         seams = window.seams()

@@ -166,14 +166,34 @@ def test_a_late_start_is_recognised_at_a_later_segment() -> None:
     assert "30000 bytes" in call.response.diagnostics[0].message
 
 
+@pytest.mark.parametrize(
+    ("start", "label"),
+    [
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/2 is not read"),
+        (b"\0\0\0\x23\xffSMB" + bytes(20), "SMB is not read"),
+        (b"\x01\x02\x03", "no known protocol; begins with 01 02 03"),
+    ],
+)
+def test_what_is_not_read_is_named(start: bytes, label: str) -> None:
+    wire = Wire()
+    wire.link().ask(start).close()
+    (opaque,) = wire.read()
+    assert isinstance(opaque, Opaque)
+    assert (opaque.kind, opaque.label) == ("unknown", label)
+
+
 def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocols, "PATIENCE", 100_000)
     wire = Wire()
     noise = random.Random(3).randbytes(300_000)
-    wire.link(opened=False).answer(noise).ask(GET).answer(OK)
-    (opaque,) = wire.read()
+    wire.link(opened=False).answer(noise).answer(response(b"x"))
+    wire.link(opened=False).answer(noise).ask(GET).answer(OK)  # one side's noise does not deafen the other
+    exchange, opaque = sorted(wire.read(), key=lambda one: type(one).__name__)
     assert isinstance(opaque, Opaque)
-    assert (opaque.kind, opaque.by_side) == ("unknown", (len(GET), len(noise) + len(OK)))
+    assert (opaque.kind, opaque.by_side) == ("unknown", (0, len(noise) + len(response(b"x"))))
+    assert isinstance(exchange, HttpExchange)
+    assert exchange.response is not None
+    assert exchange.response.body.data == b"hi"
 
 
 def test_what_is_not_known_is_not_kept() -> None:
