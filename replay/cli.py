@@ -86,7 +86,10 @@ def serve(
     host, colon, port = listen.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
         raise typer.BadParameter(f"{listen!r} is not HOST:PORT", param_hint="--listen")
-    serve_forever(host.strip("[]"), int(port), store, user, password_from(password_env))
+    serve_forever(
+        host.strip("[]"), int(port), store, user, password_from(password_env),
+        ready=lambda url: print(f"listening on {url}", file=sys.stderr, flush=True),
+    )  # fmt: skip
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from dissector.emsmdb import calls_from
 from dissector.grammar.base import build
 from dissector.grammar.names import error_name
+from dissector.model.ids import ObjectId
 from dissector.session.exchange import Exchange, Rop
 from dissector.session.objects import NO_HANDLE
 from dissector.session.tracker import Tracker
@@ -29,6 +30,10 @@ from replay.rewrite import rewritten
 
 MOST_EXTRA_BUFFERS = 100_000
 """How often a stream that the capture had read to its end is asked for more, at most."""
+
+
+READING = ("RopGet", "RopQuery", "RopRead", "RopFind", "RopSeek", "RopReload", "RopOpen", "RopRelease", "RopSetColumns")
+"""ROPs that write nothing: skipping them leaves no object without something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,8 @@ class _Live:
     identity: IdentityMap = field(default_factory=IdentityMap)
     logons: dict[int, int] = field(default_factory=dict)
     ended_streams: set[int] = field(default_factory=set)
+    lacking: dict[int | ObjectId, str] = field(default_factory=dict)
+    """Captured handles and message ids whose live object misses what a skipped ROP would have written, and why."""
 
 
 class Engine:
@@ -101,10 +108,11 @@ class Engine:
                     payload.append(made)
             if reason:
                 self.report.skipped.append((step.frame, rop.name, reason))
+                self._lacks(rop, step, live)
         if not sent:
             return
         for rop in sent:
-            if rop.action == "supply":
+            if rop.action == "supply" and rop.definition.output:
                 self.report.supplied.append((step.frame, rop.name, rop.reason))
         exchange = yield from self._execute(step.session, payload, slots)
         answered = [rop for rop in exchange.rops if rop.request is not None]
@@ -112,12 +120,45 @@ class Engine:
             self._learn(planned, answer, step, live)
             if planned.captured is not None:
                 differences = compare(planned.captured, answer, live.identity, self._policy)
+                differences = self._excused(planned.captured, differences, live)
                 if planned.captured.response is not None or not planned.definition.responses:
                     self.report.add(Outcome(step.frame, planned.name, differences))
         for planned in sent[len(answered) :]:
             lost = Difference("", "a response", "none: the live ROP list could not be read so far", "different")
             self.report.add(Outcome(step.frame, planned.name, [lost]))
         yield from self._read_on(step, live, sent, answered)
+
+    def _lacks(self, rop: PlannedRop, step: Step, live: _Live) -> None:
+        """Remember the live objects that a skipped ROP leaves without what it would have written."""
+        if rop.captured is None or rop.name.startswith(READING):
+            return
+        for handle in rop.captured.handles.values():
+            if handle is not None and handle in live.identity.handles:
+                live.lacking.setdefault(handle, f"{rop.name} of frame {step.frame} was skipped")
+
+    def _excused(self, captured: Rop, differences: list[Difference], live: _Live) -> list[Difference]:
+        """Differences of an object that lacks something are expected; what is made of it lacks the same."""
+        definition = captured.definition
+        request = captured.request.value if captured.request is not None else None
+        if definition is None or request is None:
+            return differences
+        response = captured.response.value if captured.response is not None else None
+        opened = [request.get("MessageId") or request.get("FolderId")] if definition.output else []
+        keys = [*(captured.handles.get(name) for name in definition.handles), *opened]
+        why = next((live.lacking[key] for key in keys if key is not None and key in live.lacking), "")
+        if not why:
+            live.lacking.pop(captured.handles.get(definition.output or "") or NO_HANDLE, None)
+            return differences
+        if definition.name in ("RopCopyTo", "RopCopyProperties"):
+            live.lacking[captured.handles.get("DestHandleIndex") or NO_HANDLE] = why
+        if definition.output and not definition.name.startswith(("RopOpenFolder", "RopCreate")):
+            live.lacking[captured.handles.get(definition.output) or NO_HANDLE] = why
+        if definition.name == "RopSaveChangesMessage" and response is not None and response.get("MessageId"):
+            live.lacking[response["MessageId"]] = why
+        return [
+            Difference(one.path, one.captured, one.live, "expected", why) if one.verdict == "different" else one
+            for one in differences
+        ]
 
     def _execute(
         self, session: int, payload: list[bytes], slots: Mapping[int, int]
@@ -153,8 +194,11 @@ class Engine:
         changes: dict[str, Any] = {}
         if definition.name == "RopLogon":
             changes = {"Essdn": self._mailbox, "EssdnSize": None}
+        captured = rop.captured.request if rop.captured is not None else None
+        given = captured.params if captured is not None else {}
+        assert definition.request is not None
         try:
-            made = build(definition.request, rewritten(value, live.identity, changes)) if definition.request else b""
+            made = build(definition.request, rewritten(value, live.identity, changes), **given)
         except UnmappedError as error:
             return None, f"id {error.identifier} has no counterpart on the server"
         slots.update(entered)
@@ -176,7 +220,7 @@ class Engine:
         """What a live response tells: handles, the logon, ids that a supplied ROP stands for, local replica ids."""
         definition = planned.definition
         if rop.response is None or rop.response.value is None:
-            if planned.action == "supply":
+            if planned.action == "supply" and definition.responses:
                 raise ReplayError(f"{planned.name}, which the plan supplies, got no response")
             return
         if rop.return_value:
@@ -194,11 +238,14 @@ class Engine:
         if definition.name == "RopLogon" and handle is not None:
             logon_id = planned.value.get("LogonId", 0)
             live.logons[logon_id] = handle
-            private = response.get("Private") or response
-            for position, folder in enumerate(private.get("FolderIds") or ()):
+            for position, folder in enumerate(response["FolderIds"].values()):
                 live.identity.ids[special_folder(logon_id, position)] = folder
-        if step.stands_for is not None and response.get("FolderId") is not None:
-            live.identity.learn(step.stands_for, response["FolderId"])
+        made = response.get("MessageId") or response.get("FolderId")
+        if step.stands_for is not None and made is not None:
+            live.identity.learn(step.stands_for, made)
+            live.lacking[step.stands_for] = (
+                f"{step.stands_for} was made before the capture began, an empty one stands in"
+            )
         if planned.captured is None or planned.captured.response is None:
             return
         before = planned.captured.response.value

@@ -3,7 +3,8 @@
 Pure: nothing is sent here. A plan follows the capture's order. Every ROP of the capture is in it, with its action:
 
 send     the ROP goes out, with handles and ids of the live server
-supply   the capture does not hold it, but what follows needs it (a logon, a folder): the plan makes one and says so
+supply   the capture does not hold it, but what follows needs it (a logon, a folder, a message that is opened): the
+         plan makes an empty one and says so
 skip     its handle, or the object it names, cannot be known: it is named, never guessed
 """
 
@@ -60,7 +61,8 @@ class PlannedRop:
 class Step:
     """One Execute: the ROPs of one captured exchange, or what was supplied before it.
 
-    session: the number of the captured session. stands_for: the captured folder that a supplied one is made for.
+    session: the number of the captured session. stands_for: the captured folder or message that a
+    supplied one is made for.
     """
 
     session: int
@@ -136,7 +138,7 @@ class _Known:
             elif reason:
                 planned.action, planned.reason = "skip", reason
                 return planned
-        reason = self.unknown_ids(value, exchange, before, logon_id)
+        reason = self.unknown_ids(rop, value, exchange, before, logon_id)
         if reason:
             planned.action, planned.reason = "skip", reason
         return planned
@@ -151,12 +153,16 @@ class _Known:
             return ""
         return self.lost.get(handle) or f"its object (handle 0x{handle:x}) was opened before the capture began"
 
-    def unknown_ids(self, value: Any, exchange: Exchange, before: list[Step], logon_id: int) -> str:
-        """Why an id in the request has no live counterpart; a folder that is not known is supplied."""
+    def unknown_ids(self, rop: Rop, value: Any, exchange: Exchange, before: list[Step], logon_id: int) -> str:
+        """Why an id in the request has no live counterpart; a folder or message that is opened is supplied."""
         folder = value.get("FolderId")
         if isinstance(folder, ObjectId) and folder.counter and folder not in self.ids:
             before.append(self.supplied_folder(folder, logon_id, exchange))
             self.ids.add(folder)
+        message = value.get("MessageId")
+        if rop.name == "RopOpenMessage" and rop.return_value == 0 and message not in self.ids:
+            before.append(self.supplied_message(rop, folder, message, logon_id, exchange))
+            self.ids.add(message)
         wanted = [value.get("MessageId"), value.get("ObjectId"), *(value.get("MessageIds") or ())]
         for one in wanted:
             if isinstance(one, ObjectId) and one.counter and one not in self.ids:
@@ -185,6 +191,25 @@ class _Known:
         ]
         return Step(
             self.session.number, exchange.number, exchange.frame, rops, supplied=True, stands_for=folder
+        )  # fmt: skip
+
+    def supplied_message(
+        self, rop: Rop, folder: ObjectId, message: ObjectId, logon_id: int, exchange: Exchange
+    ) -> Step:
+        reason = f"message {message} was made before the capture began; an empty one stands in"
+        values = {
+            "RopCreateMessage": Container(
+                LogonId=logon_id, InputHandleIndex=0, OutputHandleIndex=1, CodePageId=0x0FFF, FolderId=folder,
+                AssociatedFlag=False,
+            ),
+            "RopSaveChangesMessage": Container(
+                LogonId=logon_id, ResponseHandleIndex=0, InputHandleIndex=1, SaveFlags=0x0C
+            ),
+            "RopRelease": Container(LogonId=logon_id, InputHandleIndex=1),
+        }  # fmt: skip
+        rops = [PlannedRop(BY_NAME[name], value, "supply", reason) for name, value in values.items()]
+        return Step(
+            self.session.number, exchange.number, exchange.frame, rops, supplied=True, stands_for=message
         )  # fmt: skip
 
     def outcome(self, planned: PlannedRop, rop: Rop, lost_slots: dict[int, str]) -> None:

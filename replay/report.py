@@ -11,6 +11,9 @@ from dissector.views.json import plain
 from dissector.views.rows import shorten
 from replay.compare.responses import Difference, verdict_of
 
+MOST_SHOWN = 4
+"""Differing fields that the text report shows of one ROP."""
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -77,11 +80,13 @@ class Report:
                 where = f"frame {frames[0]}" if len(frames) == 1 else f"{len(frames)} times from frame {frames[0]}"
                 yield f"{title:9} {rop} ({where}): {why}"
         for outcome in self.outcomes:
-            for one in outcome.differences:
-                if one.verdict == "different":
-                    where = f"frame {outcome.frame} {outcome.rop} {one.path}"
-                    why = f"  ({one.why})" if one.why else ""
-                    yield f"different {where}: captured {_shown(one.captured)}, live {_shown(one.live)}{why}"
+            differing = [one for one in outcome.differences if one.verdict == "different"]
+            for one in differing[:MOST_SHOWN]:
+                why = f"  ({one.why})" if one.why else ""
+                values = f"captured {_shown(one.captured)}, live {_shown(one.live)}"
+                yield f"different frame {outcome.frame} {outcome.rop} {one.path}: {values}{why}"
+            if len(differing) > MOST_SHOWN:
+                yield f"          {len(differing) - MOST_SHOWN} more fields of this ROP; -T json lists all"
         reasons = Counter(
             one.why for outcome in self.outcomes for one in outcome.differences if one.verdict == "expected"
         )

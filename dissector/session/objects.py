@@ -7,7 +7,7 @@ in the table.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,18 +15,6 @@ from dissector.model.ids import ObjectId
 
 NO_HANDLE = 0xFFFFFFFF
 """A slot of the server object handle table that holds nothing (yet)."""
-
-SPECIAL_FOLDERS = (
-    (
-        "Public root", "IPM subtree", "Non-IPM subtree", "EFORMS registry", "Free/Busy", "Offline address book",
-        "EFORMS registry (locale)", "Free/Busy (local site)", "Offline address book (local site)", "NNTP article index",
-    ),
-    (
-        "Root", "Deferred Action", "Spooler Queue", "IPM subtree", "Inbox", "Outbox", "Sent Items", "Deleted Items",
-        "Common Views", "Schedule", "Search", "Views", "Shortcuts",
-    ),
-)  # fmt: skip
-"""Names of the folders in a RopLogon response, in order [MS-OXCSTOR] 2.2.1.1.3: of a public logon, of a private one."""
 
 
 def endpoint_text(endpoint: Any) -> str:
@@ -57,13 +45,14 @@ class ServerObject:
 
 @dataclass(slots=True)
 class Logon:
-    """One RopLogon: its flags decide how some later ROPs are laid out, its folder ids name the special folders."""
+    """One RopLogon: its flags decide how some later ROPs are laid out, its special folders have names."""
 
     logon_id: int
     handle: int
     flags: int
     essdn: str
-    folder_ids: Sequence[ObjectId] = ()
+    folder_names: Mapping[ObjectId, str] = field(default_factory=dict)
+    """The special folders by id, named as in the RopLogon response (Inbox, IpmSubtree, ...)."""
     mailbox_guid: uuid.UUID | None = None
     replica_id: int | None = None
     replica_guid: uuid.UUID | None = None

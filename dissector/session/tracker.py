@@ -286,16 +286,15 @@ def _logged_on(session: Session, rop: Rop, request: Any, response: Any, target: 
     if handle is None or rop.logon_id is None:
         return
     known = session.logons.get(rop.logon_id)
-    body = response.get("Private") or response.get("Public") or response
     session.logons[rop.logon_id] = Logon(
         rop.logon_id,
         handle,
         response.get("LogonFlags", request.get("LogonFlags", 0)),
         str(request.get("Essdn") or ""),
-        body.get("FolderIds") or (),
-        body.get("MailboxGuid"),
-        body.get("ReplId"),
-        body.get("ReplGuid"),
+        {folder: name for name, folder in (response.get("FolderIds") or {}).items()},
+        response.get("MailboxGuid"),
+        response.get("ReplId"),
+        response.get("ReplGuid"),
         known.named if known is not None else {},
     )
 

@@ -12,7 +12,7 @@ from dissector.grammar.names import error_name, property_name
 from dissector.model.ids import LongTermId, ObjectId
 from dissector.node import Undecoded
 from dissector.session.exchange import Exchange, Rop, RopSide
-from dissector.session.objects import SPECIAL_FOLDERS, Session
+from dissector.session.objects import Session
 
 
 @dataclass(slots=True)
@@ -177,7 +177,4 @@ def shorten(text: str, most: int = 48) -> str:
 def special_folder(session: Session | None, logon_id: int | None, folder: ObjectId) -> str:
     """'Inbox' when the id is one of the special folders that this logon was given."""
     logon = session.logons.get(logon_id) if session is not None and logon_id is not None else None
-    if logon is None or folder.counter == 0:
-        return ""
-    names = SPECIAL_FOLDERS[logon.flags & 1]
-    return next((name for name, known in zip(names, logon.folder_ids, strict=False) if known == folder), "")
+    return logon.folder_names.get(folder, "") if logon is not None and folder.counter else ""

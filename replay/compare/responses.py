@@ -86,6 +86,8 @@ def _id(
     """Two ids. They are bound to each other on first sight, but not from rows that are about different objects."""
     if bind and identity.learn(here, there):
         return Difference(path, here, there, "remapped") if here != there else None
+    if here == there:
+        return None
     why = expected(rop, path, policy)
     return Difference(
         path, here, there, "expected" if why else "different", why or "not the counterpart of the captured id"
