@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dissector.grammar.base import Undecoded
+from dissector.grammar.base import Undecoded, build
+from dissector.grammar.entryids import EntryId
 from replay.server.computed import View
 from replay.server.content import Content, Recipient
 from replay.server.errors import INVALID_PARAMETER, RopError
@@ -55,8 +56,10 @@ def from_row(number: int, kind: int, wire: Any, columns: Sequence[int], codec: s
     if wire.get("X500DN") is not None:
         put(EMAIL_ADDRESS, wire["X500DN"], 1)
     for name, prop_id in (("EntryId", ENTRY_ID), ("SearchKey", SEARCH_KEY)):
-        if wire.get(name) is not None:
-            properties.put(prop_id << 16 | 0x102, bytes(wire[name]))
+        found = wire.get(name)
+        if found is not None:
+            raw = found if isinstance(found, bytes) else build(EntryId, found)
+            properties.put(prop_id << 16 | 0x102, bytes(raw))
     for name, _, prop_id in FIELDS:
         if wire.get(name) is not None:
             put(prop_id, wire[name], width)

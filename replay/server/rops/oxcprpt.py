@@ -169,16 +169,16 @@ def copy_properties(call: Call) -> Fields:
 
 def _name(wire: Any, codec: str) -> PropertyName:
     if wire["Kind"] == NUMBER:
-        return PropertyName(wire["Guid"], wire["LID"], None)
+        return PropertyName(wire["GUID"], wire["LID"], None)
     if wire["Kind"] != NAME or not isinstance(wire["Name"], str):
         raise RopError(INVALID_PARAMETER)
-    return PropertyName(wire["Guid"], None, text_of(wire["Name"], 2, codec))
+    return PropertyName(wire["GUID"], None, text_of(wire["Name"], 2, codec))
 
 
 def wire_name(name: PropertyName) -> dict[str, Any]:
     if name.lid is not None:
-        return {"Kind": NUMBER, "Guid": name.guid, "LID": name.lid}
-    return {"Kind": NAME, "Guid": name.guid, "Name": name.name}
+        return {"Kind": NUMBER, "GUID": name.guid, "LID": name.lid}
+    return {"Kind": NAME, "GUID": name.guid, "Name": name.name}
 
 
 def get_property_ids_from_names(call: Call) -> Fields:
@@ -205,7 +205,7 @@ def get_names_from_property_ids(call: Call) -> Fields:
         name = PropertyName(PS_MAPI, prop_id, None) if prop_id < FIRST_NAMED else mailbox.property_name(prop_id)
         if name is None:
             call.code = ERRORS_RETURNED
-            names.append({"Kind": UNNAMED, "Guid": uuid.UUID(int=0)})
+            names.append({"Kind": UNNAMED, "GUID": uuid.UUID(int=0)})
         else:
             names.append(wire_name(name))
     return {"PropertyNames": names}
