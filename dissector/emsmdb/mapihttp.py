@@ -36,6 +36,8 @@ CONTENT_TYPE = "application/mapi-http"
 _PREAMBLE = re.compile(rb"(?:PROCESSING\r\n|PENDING\r\n)*DONE\r\n((?:[^\r\n]+\r\n)*)\r\n")
 _META_TAGS = (b"PROCESSING", b"PENDING", b"DONE")
 
+_CHARSET = re.compile(r"charset=\"?((?:utf-?|us-ascii|iso-8859-|windows-|gb|big5|shift_jis|euc-|koi8-)[\w-]*)")
+
 _EXECUTE_REQUEST, _EXECUTE_RESPONSE = Struct("<II"), Struct("<IIII")
 _U32 = Struct("<I").unpack_from
 
@@ -80,6 +82,7 @@ def _is_mapi(message: HttpMessage | None, headers: Mapping[str, str]) -> bool:
 
 def _request(message: HttpMessage, headers: Mapping[str, str], name: str, body: BodyDef | None) -> Side:
     side = Side(message.last_frame, message.last_time, HttpEnvelope(message, name, body, 0), fields=_kept(headers))
+    side.diagnostics.extend(message.diagnostics)
     cookies = [one.strip() for one in headers.get("cookie", "").split(";")]
     side.session_keys = tuple(one for one in cookies if "=" in one)
     if body is None or not len(message.body):
@@ -98,6 +101,7 @@ def _response(message: HttpMessage, headers: Mapping[str, str], name: str, body:
     side.fields["HTTPStatus"] = message.status
     if answer.code is not None:
         side.fields["X-ResponseCode"] = answer.code
+    side.diagnostics.extend(message.diagnostics)
     cookies = [one.split(";", 1)[0].strip() for one in message.header_list("set-cookie")]
     side.session_keys = tuple(one for one in cookies if "=" in one)
     if answer.diagnostic is not None:
@@ -180,9 +184,14 @@ class Answer:
             )
         restated = re.search(rb"(?im)^x-responsecode:[ \t]*(\d+)", extra) if extra else None
         code = restated[1].decode() if restated else headers.get("x-responsecode", "")
-        self.code = int(code) if code.isdecimal() else None
+        self.code = _number(code)
         binary = headers.get("content-type", "").lower().startswith(CONTENT_TYPE)
         self.text = bool(self.code) or message.status != 200 or not binary
+
+
+def _number(text: str) -> int | None:
+    """The number of up to nine digits that a header has for its value; None for anything else."""
+    return int(text) if len(text) < 10 and text.isdecimal() else None
 
 
 def lines_of(data: bytes, end: int) -> list[tuple[int, int]]:
@@ -280,7 +289,7 @@ class HttpEnvelope:
 def _text(data: bytes, message: HttpMessage) -> str | bytes:
     """The text of a body for people, by the charset of its content type."""
     content_type = (message.header("content-type") or "").lower()
-    charset = re.search(r"charset=\"?([\w-]+)", content_type)
+    charset = _CHARSET.search(content_type)
     if not content_type.startswith(("text/", CONTENT_TYPE)) and charset is None:
         return data
     return base.decode_text(data, charset[1] if charset else "utf-8")
@@ -326,7 +335,8 @@ class Words:
     def __call__(self, value: str) -> str:
         if "{}" not in self.words:
             return self.words
-        return self.words.format(f"{int(value) / 1000:g}") if value.isdecimal() else ""
+        number = _number(value)
+        return "" if number is None else self.words.format(f"{number / 1000:g}")
 
 
 def _request_type(value: str) -> str:
@@ -336,10 +346,11 @@ def _request_type(value: str) -> str:
 
 def _response_code(value: str) -> str:
     """X-ResponseCode by [MS-OXCMAPIHTTP] 2.2.3.3.3. Gromox numbers differ, and nothing tells the servers apart."""
-    if not value.isdecimal():
+    number = _number(value)
+    if number is None:
         return ""
-    name = enum_name("ResponseCode", int(value))
-    gromox = enum_name("GromoxResponseCode", int(value))
+    name = enum_name("ResponseCode", number)
+    gromox = enum_name("GromoxResponseCode", number)
     return f"{name}, or from Gromox {gromox}" if gromox else name
 
 

@@ -267,6 +267,23 @@ def test_odd_heads_are_in_the_tree(head: bytes) -> None:
     check_side(call.response)
 
 
+@pytest.mark.parametrize("code", ["9" * 5000, "-1", "\xb2", ""])
+def test_response_codes_that_are_no_numbers(code: str) -> None:
+    _, answer = answered("Execute", b"", b"", X_ResponseCode=code, X_ExpirationInfo=code)
+    assert "X-ResponseCode" not in answer.fields
+    check_side(answer)
+    labels = [node.label for node in answer.tree(rop_leaf).walk()]
+    assert "Success" not in labels
+
+
+@pytest.mark.parametrize("charset", ["punycode", "hex", "nonsense", "utf-16", "windows-1252", '"utf-8"'])
+def test_text_in_any_charset(charset: str) -> None:
+    message = http("response", "HTTP/1.1 500 No", {"Content-Type": f"text/html; charset={charset}"}, b"<h1>a</h1>")
+    call = http_call(request("Execute", b""), message)
+    assert call.response is not None
+    check_side(call.response)
+
+
 def test_a_response_code_restated_behind_done_counts() -> None:
     preamble = b"PROCESSING\r\nDONE\r\nX-ResponseCode: 15\r\n\r\n"
     _, answer = answered("Execute", b"", b"<p>no</p>", preamble=preamble)
