@@ -57,34 +57,37 @@ def inflate(data: bytes, limit: int = MAX_DECODED) -> tuple[bytes, str]:
 
 def _member(data: bytes, limit: int) -> tuple[bytes, int, str]:
     """One stream at the start of data: what it holds, how many bytes it takes up, and what is wrong with it."""
+    broken = ""
     for bits in (_AUTO, _RAW):
         decoder = zlib.decompressobj(bits)
         try:
             out = decoder.decompress(data, limit + 1)
         except zlib.error as error:
-            problem = str(error)
-            if bits == _AUTO and "header" in problem and data[:2] != b"\x1f\x8b":
-                continue
-            return (_salvage(data, limit) if bits == _AUTO else b""), len(data), problem
+            broken = broken or str(error)
+            if data[:2] == b"\x1f\x8b":
+                break
+            continue
         if len(out) > limit:
             return out[:limit], len(data), f"it grows beyond {limit} bytes; the rest is left out"
         if not decoder.eof:
             return out, len(data), "it breaks off"
         return out, len(data) - len(decoder.unused_data), ""
-    raise AssertionError("unreachable")
+    return _salvage(data, limit), len(data), broken
 
 
 def _salvage(data: bytes, limit: int) -> bytes:
-    """What can be had of a stream that breaks somewhere: fed piece by piece, all pieces before the broken one."""
+    """What can be had of a gzip or zlib stream that breaks somewhere: all that comes before the broken byte."""
     decoder = zlib.decompressobj(_AUTO)
     parts: list[bytes] = []
     size = 0
-    try:
-        for at in range(0, len(data), 64):
-            parts.append(decoder.decompress(data[at : at + 64], limit - size + 1))
-            size += len(parts[-1])
-            if size > limit:
-                break
-    except zlib.error:
-        pass
-    return b"".join(parts)[:limit]
+    for step, stop in ((4096, len(data)), (1, 4096)):
+        try:
+            for at in range(0, stop, step):
+                before = decoder.copy()
+                parts.append(decoder.decompress(data[at : at + step], limit - size + 1))
+                size += len(parts[-1])
+                if size > limit:
+                    return b"".join(parts)[:limit]
+        except zlib.error:
+            decoder, data = before, data[at:]
+    return b"".join(parts)

@@ -29,6 +29,10 @@ MAX_HEAD = 256 << 10
 """Bytes of start line and headers, or of trailers."""
 MAX_MESSAGE = 64 << 20
 """Bytes of a message that are kept; what comes behind them is skipped, with a diagnostic."""
+MAX_INTERIM = 100
+"""Status lines of 1xx responses that are kept for the final one."""
+MAX_CHUNKS = 100_000
+"""Chunks of a message that are kept, each a piece of the body; the message is cut behind them, too."""
 SKIP = 1 << 20
 """How much of an oversized message is skipped at a time."""
 
@@ -202,6 +206,7 @@ class _Half:
             self.phase, self.left = framing(message, "")
         elif 100 <= message.status < 200 and message.status != 101:
             pairing.interim.append(message.start_line)
+            del pairing.interim[:-MAX_INTERIM]
             self.why = message.diagnostics
             self.window.skip(self.pos)
             self.state = _State.IDLE
@@ -324,6 +329,9 @@ class _Half:
             start = self.base + self.pos
             if self.ranges and sum(self.ranges[-1]) == start:
                 self.ranges[-1] = self.ranges[-1][0], self.ranges[-1][1] + n
+            elif len(self.ranges) == MAX_CHUNKS:
+                self._note(f"the body has more than {MAX_CHUNKS} chunks; it is cut there")
+                self.cut = True
             else:
                 self.ranges.append((start, n))
         self.pos += n
@@ -401,7 +409,8 @@ class _Half:
                 whole = whole or self.left <= window.available
         else:
             whole = self._unwrap(self.buffer) or whole
-            out += channel.feed(self.side, self.buffer)
+            if self.buffer.available >= self.buffer.need:
+                out += channel.feed(self.side, self.buffer)
         if not whole:
             return False
         if self.buffer is None:

@@ -47,8 +47,14 @@ if TYPE_CHECKING:
 MAX_STUB = 64 << 20
 """Bytes of one joined stub that are kept; what comes behind them is left out, with a diagnostic."""
 
+MAX_FRAGMENTS = 1 << 16
+"""Fragments of one stub, likewise."""
+
 MAX_HELD = 32 << 20
 """Bytes of unanswered calls that are kept in one association before the oldest is handed on as it is."""
+
+COST = 512
+"""What keeping a fragment costs besides its bytes."""
 
 MAX_OPEN = 4096
 """Unanswered calls, likewise."""
@@ -76,6 +82,7 @@ class _Half:
     pdus: list[ByteSource] = field(default_factory=list)
     ranges: list[tuple[ByteSource, int, int]] = field(default_factory=list)
     size: int = 0
+    cost: int = 0
     done: bool = False
     broken: bool = False
     sealed: bool = False
@@ -118,8 +125,8 @@ class _Call:
     orphaned: bool = False
 
     @property
-    def size(self) -> int:
-        return (self.request.size if self.request else 0) + (self.response.size if self.response else 0)
+    def cost(self) -> int:
+        return (self.request.cost if self.request else 0) + (self.response.cost if self.response else 0)
 
 
 class Association:
@@ -280,19 +287,24 @@ class Association:
         half.last = pdu
         half.notes.extend(pdu.notes)
         half.done = half.done or header.last
-        half.pdus.append(source)
         end = header.frag_length - header.trailer
         if header.auth_length and len(source.data) >= end + 2:
             half.auth = source.data[end], source.data[end + 1]
             half.sealed = half.sealed or half.auth[1] == PRIVACY
             end -= auth_pad(source.data, header)
         end = min(end, len(source.data))
-        if half.size + max(end - start, 0) > MAX_STUB:
-            half.break_off(f"the stub is longer than {MAX_STUB} bytes; the rest is left out")
-            half.pdus.pop()
+        if half.size + max(end - start, 0) > MAX_STUB or len(half.pdus) == MAX_FRAGMENTS:
+            half.break_off(
+                f"the stub is longer than {MAX_STUB} bytes or {MAX_FRAGMENTS} fragments; the rest is left out"
+            )
+        else:
+            half.pdus.append(source)
+            half.cost += COST
+            self._held += COST
         if not half.broken and end > start:
             half.ranges.append((source, start, end - start))
             half.size += end - start
+            half.cost += end - start
             self._held += end - start
         if pdu.missing:
             half.break_off(_cut(pdu).message)
@@ -306,7 +318,7 @@ class Association:
 
     def _close(self, call: _Call) -> RpcCall:
         self._open.pop(call.call_id, None)
-        self._held -= call.size
+        self._held -= call.cost
         return self._made(call)
 
     def _made(self, call: _Call) -> RpcCall:

@@ -6,6 +6,7 @@ there before it is worth calling again.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -66,7 +67,7 @@ class Buffer:
     def __init__(self) -> None:
         self.need = 1
         self.available = 0
-        self._parts: list[tuple[Piece, int, int]] = []  # piece, offset, length: what is left of it
+        self._parts: deque[tuple[Piece, int, int]] = deque()  # piece, offset, length: what is left of it
 
     def append(self, piece: Piece, offset: int, length: int) -> None:
         """Add piece.source.data[offset:offset + length]."""
@@ -103,7 +104,7 @@ class Buffer:
             pieces.append(piece)
             left -= step
             if step == length:
-                del self._parts[0]
+                self._parts.popleft()
             else:
                 self._parts[0] = (piece, offset + step, length - step)
         self.available -= n

@@ -10,41 +10,12 @@ from dissector.node import Severity
 from dissector.transport import protocols
 from dissector.transport.messages import HttpExchange, Opaque, RpcCall
 from dissector.transport.protocols import Detector, handler, recognise
-from dissector.transport.tls import read_hello
 from tests.dissector.transport.test_rpc import EMSMDB, bind, bind_ack, request, response
+from tests.dissector.transport.test_tls import client_hello, record, server_hello
 from tests.dissector.transport.wire import Wire
 
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
-
-
-def vector(width: int, data: bytes) -> bytes:
-    return len(data).to_bytes(width, "big") + data
-
-
-def extension(code: int, data: bytes) -> bytes:
-    return code.to_bytes(2, "big") + vector(2, data)
-
-
-def record(data: bytes, kind: int = 22, size: int = 16000) -> bytes:
-    parts = [data[at : at + size] for at in range(0, len(data), size)] or [b""]
-    return b"".join(bytes([kind, 3, 1]) + vector(2, part) for part in parts)
-
-
-def client_hello(name: str = "", versions: tuple[int, ...] = (), legacy: int = 0x0303) -> bytes:
-    extensions = extension(10, b"\0\2\0\x1d")
-    if name:
-        extensions += extension(0, vector(2, b"\0" + vector(2, name.encode())))
-    if versions:
-        extensions += extension(43, vector(1, b"".join(one.to_bytes(2, "big") for one in versions)))
-    body = legacy.to_bytes(2, "big") + bytes(32) + vector(1, bytes(32)) + vector(2, bytes(8)) + vector(1, b"\0")
-    return b"\x01" + vector(3, body + vector(2, extensions))
-
-
-def server_hello(version: int = 0, legacy: int = 0x0303) -> bytes:
-    extensions = extension(43, version.to_bytes(2, "big")) if version else b""
-    body = legacy.to_bytes(2, "big") + bytes(32) + vector(1, b"") + bytes(3) + vector(2, extensions)
-    return b"\x02" + vector(3, body)
 
 
 @pytest.mark.parametrize(
@@ -119,19 +90,6 @@ def test_tls_versions(client: bytes, server: bytes, version: str) -> None:
     (opaque,) = wire.read()
     assert isinstance(opaque, Opaque)
     assert (opaque.kind, opaque.version) == ("tls", version)
-
-
-def test_hellos_cut_anywhere_are_survived() -> None:
-    data = record(client_hello("mail.example.org", (0x0304,)), size=60)
-    assert read_hello(data) is not None
-    for cut in range(len(data)):
-        assert read_hello(data[:cut]) is None
-    rng = random.Random(1)
-    for _ in range(500):
-        bent = bytearray(data)
-        for _ in range(3):
-            bent[rng.randrange(len(bent))] = rng.randrange(256)
-        read_hello(bytes(bent))
 
 
 def test_tls_counts_what_it_does_not_read() -> None:

@@ -365,6 +365,30 @@ def test_long_stubs_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "longer than" in texts(call.request)
 
 
+def test_fragments_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc, "MAX_FRAGMENTS", 10)
+    wire, link = bound()
+    link.ask(fragments(request, b"0123456789abcdef", [1] * 20)).answer(response(b"ok")).close()
+    (call,) = calls(wire.read())
+    assert call.request is not None
+    assert (call.request.stub.data, len(call.request.pdus)) == (b"0123456789", 10)
+    assert not call.request.complete
+
+
+def test_what_waits_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc, "MAX_HELD", 10_000)
+    wire, link = bound()
+    for number in range(2, 22):
+        link.ask(request(bytes(2000), number))
+    seen: list[int] = []
+    for message in wire.read():
+        if isinstance(message, RpcCall):
+            seen.append(message.call_id)
+    assert seen == list(range(2, 22))
+    link.answer(response(b"late", 2) + response(b"last", 21))
+    assert [one for one in stubs(wire.read()) if one[2]] == [(21, bytes(2000), b"last"), (2, None, b"late")]
+
+
 # --- RPC over HTTP ---
 
 COOKIE, CHANNEL = uuid.UUID(int=0x1234 << 64), uuid.UUID(int=0x5678 << 64)
