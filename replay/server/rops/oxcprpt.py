@@ -204,7 +204,6 @@ def get_names_from_property_ids(call: Call) -> Fields:
     for prop_id in call.request["PropertyIds"]:
         name = PropertyName(PS_MAPI, prop_id, None) if prop_id < FIRST_NAMED else mailbox.property_name(prop_id)
         if name is None:
-            call.code = ERRORS_RETURNED
             names.append({"Kind": UNNAMED, "GUID": uuid.UUID(int=0)})
         else:
             names.append(wire_name(name))
