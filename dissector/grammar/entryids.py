@@ -187,6 +187,14 @@ ContactContainerEntryId = Layout(
     summary="contact container {ContainerUID}",
 )
 
+UnknownContactEntryId = Layout(
+    *_CONTACT_HEAD,
+    "ProviderData" / Rest,
+    name="ContactAddressEntryID",
+    spec="MS-OXCDATA 2.2.5.3",
+    summary="contact of unknown type {Type}",
+)
+
 WrappedEntryId = Layout(
     *_HEAD,
     "Type" / BitFields(U8, ("kind", 4), ("address index", 3), ("Outlook", 1)),
@@ -226,7 +234,8 @@ EntryId = ByMarks(
     Marked(StoreEntryId, marks={4: (_STORE,), 40: (_STORE_PRIVATE, _STORE_PUBLIC)}),
     Marked(ForeignStoreEntryId, marks={4: (_STORE,)}),
     Marked(ContactEntryId, marks={4: (_CONTACT,), 24: _types(4, 5, size=4)}),
-    Marked(ContactContainerEntryId, marks={4: (_CONTACT,)}),
+    Marked(ContactContainerEntryId, marks={4: (_CONTACT,), 24: _types(1, 2, 3, size=4)}),
+    Marked(UnknownContactEntryId, marks={4: (_CONTACT,)}),
     Marked(WrappedEntryId, marks={4: (_WRAPPED,)}),
     Marked(EphemeralEntryId, length=32, marks={0: (b"\x87",)}),
     Marked(FolderEntryId, length=46, marks={20: _types(0x01, 0x03, 0x05, 0x0C)}),

@@ -34,12 +34,13 @@ from dissector.grammar.base import (
     read,
     spec_of,
 )  # fmt: skip
+from dissector.grammar.names import codec_name, enum_name, flag_names
 from dissector.node import Summary
 
 __all__ = [
-    "BitFields", "ByFirst", "ByMarks", "Chars", "CharsOf", "Either", "First", "Given", "HasValue", "Marked",
-    "MaybeEmpty", "Nothing", "Nth", "Outer", "Padded", "Padding", "Placed", "RestBut", "RowsUntil", "ToEnd",
-    "WhenAhead",
+    "BitFields", "ByFirst", "ByMarks", "Chars", "CharsOf", "CodecOf", "Either", "First", "Given", "HasValue",
+    "KindAndFlags", "Marked", "MaybeEmpty", "Nothing", "Nth", "Outer", "Padded", "Padding", "Placed", "RestBut",
+    "RowsUntil", "ToEnd", "WhenAhead",
 ]  # fmt: skip
 
 
@@ -260,6 +261,16 @@ class Either(ExprMixin):  # type: ignore[misc]
         return evaluate(self.second, context) if value is None else value
 
 
+class CodecOf(ExprMixin):  # type: ignore[misc]
+    """The Python codec of a Windows code page; None where there is none, as for 0x0FFF (that of the logon)."""
+
+    def __init__(self, code_page: Any) -> None:
+        self.code_page = code_page
+
+    def __call__(self, context: Container) -> str | None:
+        return codec_name(evaluate(self.code_page, context))
+
+
 class Nth(ExprMixin):  # type: ignore[misc]
     """Field `name` of the item of a sequence expression that has the index of the row being read."""
 
@@ -368,6 +379,19 @@ class CharsOf(SizeOf):
 
     def derive(self, layout: Layout, obj: Any, context: Container, path: str) -> int:
         return layout.built_size(self.of, obj, context, path) // self.width + self.plus
+
+
+class KindAndFlags(Labelled):
+    """A number whose bits under `mask` are a value of enumeration `kinds`, and whose other bits are flags."""
+
+    def __init__(self, subcon: Construct, mask: int, kinds: str, flags: str) -> None:
+        super().__init__(subcon)
+        self.mask, self.kinds, self.flags = mask, kinds, flags
+
+    def label(self, value: int) -> str:
+        kind = enum_name(self.kinds, value & self.mask) or f"0x{value & self.mask:X}"
+        flags = flag_names(self.flags, value & ~self.mask)
+        return f"{kind} | {flags}" if flags else kind
 
 
 class BitFields(Labelled):

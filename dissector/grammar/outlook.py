@@ -8,6 +8,7 @@ from __future__ import annotations
 from construct import Renamed
 
 from dissector.grammar.base import (
+    I32,
     U8,
     U16,
     U32,
@@ -33,9 +34,10 @@ from dissector.grammar.forms import Chars, CharsOf, Either, MaybeEmpty, Padded, 
 from dissector.grammar.recurrence import Minutes
 
 
-def _short(name: str, width: int = 1) -> tuple[Renamed, ...]:
-    """A text with the number of its characters in a byte."""
-    return f"{name}Count" / CharsOf(U8, name, width), name / Chars(this[f"{name}Count"], width)
+def _short(name: str, width: int = 1, count: str = "") -> tuple[Renamed, ...]:
+    """A text with the number of its characters in a byte, called `count`."""
+    count = count or f"{name}Count"
+    return count / CharsOf(U8, name, width), name / Chars(this[count], width)
 
 
 _VOTE_OPTION = Layout(
@@ -43,7 +45,7 @@ _VOTE_OPTION = Layout(
     *_short("DisplayName"),
     *_short("MsgClsName"),
     *_short("Internal1String"),
-    *_short("DisplayNameRepeat"),
+    *_short("DisplayNameRepeat", 1, "DisplayNameCountRepeat"),
     "Internal2" / U32,
     "Internal3" / U8,
     "fUseUSHeaders" / U32,
@@ -59,7 +61,7 @@ _VOTE_OPTION = Layout(
 
 _VOTE_OPTION_EXTRAS = Layout(
     *_short("DisplayName", 2),
-    *_short("DisplayNameRepeat", 2),
+    *_short("DisplayNameRepeat", 2, "DisplayNameCountRepeat"),
     name="VoteOptionExtras",
     spec="MS-OXOMSG 2.2.1.74.2",
     summary="{DisplayName}",
@@ -111,7 +113,7 @@ _FIELD_DEFINITION = Layout(
     "ValidationRuleANSI" / _PACKED_ANSI,
     "ValidationTextANSI" / _PACKED_ANSI,
     "ErrorANSI" / _PACKED_ANSI,
-    "InternalType" / When(_V2, Enumerated(U32, "FieldInternalType")),
+    "InternalType" / When(_V2, Enumerated(I32, "FieldInternalType")),
     "SkipBlocks" / When(_V2, RowsUntil(_SKIP_BLOCK, "Size", 0)),
     name="FieldDefinition",
     summary="{NameANSI}",

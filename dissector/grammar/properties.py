@@ -51,6 +51,7 @@ from dissector.grammar.base import (
 from dissector.grammar.forms import HasValue, MaybeEmpty, Nothing
 from dissector.grammar.ids import FolderId, MessageId
 from dissector.grammar.names import property_name, type_name
+from dissector.node import Summary
 
 
 class _PropertyTag(Labelled):
@@ -125,7 +126,9 @@ class _Currency(Labelled):
 class _FloatingTime(Labelled):
     """Days since 1899-12-30, the time of day as the fraction."""
 
-    def label(self, value: float) -> str:
+    def label(self, value: float | bytes) -> str:
+        if isinstance(value, bytes):
+            return "not a number"
         try:
             moment = datetime.datetime(1899, 12, 30) + datetime.timedelta(days=value)
         except (OverflowError, ValueError):
@@ -384,6 +387,7 @@ class ColumnValues(Construct):  # type: ignore[misc]
     def __init__(self, columns: Any, flag: Any, encoding: Encoding = ROP_VALUES) -> None:
         super().__init__()
         self.columns, self.flag, self.encoding = columns, flag, encoding
+        self.label = Summary("{*}")
 
     def fields(self, context: Container, path: str) -> list[Traced]:
         columns = evaluate(self.columns, context)
@@ -415,6 +419,7 @@ def PropertyRow(columns: Any, encoding: Encoding = ROP_VALUES) -> Layout:
         "ValueArray" / ColumnValues(columns, this.Flag, encoding),
         name="PropertyRow",
         spec="MS-OXCDATA 2.8.1",
+        summary="{ValueArray}",
     )
 
 

@@ -24,7 +24,7 @@ from dissector.grammar.base import (
     When,
     this,
 )
-from dissector.grammar.forms import ByFirst, HasValue
+from dissector.grammar.forms import ByFirst, HasValue, KindAndFlags
 from dissector.grammar.properties import (
     AddressBookPropertyTag,
     AddressBookTaggedPropertyValue,
@@ -80,7 +80,7 @@ def restriction(
                 "4",
                 "ContentRestriction",
                 f"{{PropertyTag}} {{FuzzyLevelLow}} {shown}",
-                "FuzzyLevelLow" / Enumerated(U16, "FuzzyLevelLow"),
+                "FuzzyLevelLow" / KindAndFlags(U16, 0x000F, "FuzzyLevelLow", "FuzzyLevelWords"),
                 "FuzzyLevelHigh" / Flags(U16, "FuzzyLevelHigh"),
                 property_tag,
                 tagged,

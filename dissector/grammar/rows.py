@@ -13,7 +13,6 @@ from dissector.grammar.base import (
     Choice,
     Counted,
     Enumerated,
-    Flags,
     Layout,
     Rest,
     Sized,
@@ -25,7 +24,8 @@ from dissector.grammar.base import (
     When,
     this,
 )  # fmt: skip
-from dissector.grammar.forms import First, Nothing, Outer
+from dissector.grammar.entryids import EntryId
+from dissector.grammar.forms import CodecOf, First, Given, KindAndFlags, MaybeEmpty, Nothing, Outer
 from dissector.grammar.properties import PropertyRow
 
 TypedString = Layout(
@@ -37,17 +37,19 @@ TypedString = Layout(
 )
 """Type 3 is UTF-16 text whose high bytes are all zero, sent without them."""
 
+_RECIPIENT_TYPE = KindAndFlags(U8, 0x0F, "RecipientType", "RecipientTypeFlags")
+
 
 def RecipientRow(columns: Any) -> Layout:
     """Who a message goes to. columns: the property tags of RecipientColumns, evaluated in the enclosing layout."""
     kind, unicode = this.RecipientFlags & 0x0007, this.RecipientFlags & 0x0200
     personal = (kind == 6) | (kind == 7)
     return Layout(
-        "RecipientFlags" / Flags(U16, "RecipientFlags"),
+        "RecipientFlags" / KindAndFlags(U16, 0x0007, "RecipientAddressKind", "RecipientFlags"),
         "AddressPrefixUsed" / When(kind == 1, U8),
         "DisplayType" / When(kind == 1, Enumerated(U8, "RecipientDisplayType")),
         "X500DN" / When(kind == 1, Str8),
-        "EntryId" / When(personal, Counted(U16, Rest)),
+        "EntryId" / When(personal, Counted(U16, MaybeEmpty(EntryId))),
         "SearchKey" / When(personal, Counted(U16, Rest)),
         "AddressType" / When((kind == 0) & ((this.RecipientFlags & 0x8000) != 0), Str8),
         "EmailAddress" / When(this.RecipientFlags & 0x0008, StrIf(unicode)),
@@ -66,14 +68,19 @@ def _sized_row(columns: Any) -> Construct:
     return Sized(this.RecipientRowSize, RecipientRow(columns))
 
 
+def _row_in_code_page(columns: Any) -> Construct:
+    """The row, its 8-bit text in the code page that the field before it names."""
+    return Given("codepage", CodecOf(this.CodePageId), _sized_row(columns))
+
+
 def OpenRecipientRow(columns: Any) -> Layout:
     """A recipient in the response of RopOpenMessage. columns: as seen from the row's own fields (this._.X)."""
     return Layout(
-        "RecipientType" / Flags(U8, "RecipientType"),
-        "CodePageId" / U16,
+        "RecipientType" / _RECIPIENT_TYPE,
+        "CodePageId" / Enumerated(U16, "CodePage"),
         "Reserved" / U16,
         "RecipientRowSize" / SizeOf(U16, "RecipientRow"),
-        "RecipientRow" / _sized_row(columns),
+        "RecipientRow" / _row_in_code_page(columns),
         name="OpenRecipientRow",
         spec="MS-OXCROPS 2.2.6.1.2.1",
         summary="{RecipientType} {RecipientRow}",
@@ -84,11 +91,11 @@ def ReadRecipientRow(columns: Any) -> Layout:
     """A recipient in the response of RopReadRecipients."""
     return Layout(
         "RowId" / U32,
-        "RecipientType" / Flags(U8, "RecipientType"),
-        "CodePageId" / U16,
+        "RecipientType" / _RECIPIENT_TYPE,
+        "CodePageId" / Enumerated(U16, "CodePage"),
         "Reserved" / U16,
         "RecipientRowSize" / SizeOf(U16, "RecipientRow"),
-        "RecipientRow" / _sized_row(columns),
+        "RecipientRow" / _row_in_code_page(columns),
         name="ReadRecipientRow",
         spec="MS-OXCROPS 2.2.6.6.2.1",
         summary="{RecipientType} {RecipientRow}",
@@ -99,7 +106,7 @@ def ModifyRecipientRow(columns: Any) -> Layout:
     """A recipient in the request of RopModifyRecipients. A row of no bytes deletes the recipient."""
     return Layout(
         "RowId" / U32,
-        "RecipientType" / Flags(U8, "RecipientType"),
+        "RecipientType" / _RECIPIENT_TYPE,
         "RecipientRowSize" / SizeOf(U16, "RecipientRow"),
         "RecipientRow" / When(this.RecipientRowSize, _sized_row(columns)),
         name="ModifyRecipientRow",

@@ -8,12 +8,13 @@ from typing import Any
 from construct import Construct, Container
 
 from dissector.grammar.base import MalformedError, RowsToEnd, read
-from dissector.grammar.names import guid_name
 from dissector.model.pcl import Xid as XidValue
 
 
 def _words(value: XidValue) -> str:
-    return f"{guid_name(value[0]) or value[0]}-{value[1].hex()}"
+    if len(value[1]) == 6:
+        return f"GID, GlobalCounter 0x{int.from_bytes(value[1], 'big'):X}"
+    return f"LocalId of {len(value[1])} bytes"
 
 
 class _Xid(Construct):  # type: ignore[misc]
@@ -35,6 +36,9 @@ class _Xid(Construct):  # type: ignore[misc]
 
     def label(self, value: XidValue) -> str:
         return _words(value)
+
+    def brief(self, value: XidValue) -> str:
+        return str(value)
 
 
 class _SizedXid(Construct):  # type: ignore[misc]
@@ -61,6 +65,9 @@ class _SizedXid(Construct):  # type: ignore[misc]
 
     def label(self, value: XidValue) -> str:
         return _words(value)
+
+    def brief(self, value: XidValue) -> str:
+        return str(value)
 
 
 Xid = _Xid()
