@@ -118,7 +118,7 @@ class Summary:
 
     A part of a part is written with a dot, "{TaggedValue.PropertyValue}". A part that is not in the tree (absent, or
     not reached in damaged data) leaves its place empty. Rows are joined by commas, or by what stands behind a colon:
-    "{SubAuthority:-}".
+    "{SubAuthority:-}". "{*}" is all parts.
     """
 
     __slots__ = ("pieces", "template")
@@ -131,6 +131,9 @@ class Summary:
         parts: list[str] = []
         for text, name, joint in self.pieces:
             parts.append(text)
+            if name == "*":
+                parts.append(joint.join(filter(None, (brief(part) for part in node.children[:16]))))
+                continue
             child: Node | None = node if name else None
             for step in (name or "").split("."):
                 child = next((part for part in child.children if part.name == step), None) if child else None
@@ -157,7 +160,7 @@ def brief(node: Node, limit: int = 60, joint: str = ", ") -> str:
         return f"{len(value)} bytes {value[:16].hex()}{'...' if len(value) > 16 else ''}" if value else "0 bytes"
     if isinstance(value, str):
         return repr(value if len(value) <= limit else value[:limit] + "...")
-    return "" if value is None else str(value)
+    return "" if value is None or isinstance(value, list | dict) else str(value)
 
 
 def undecoded(source: ByteSource, offset: int, length: int, severity: Severity, message: str) -> Node:
