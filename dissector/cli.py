@@ -163,7 +163,7 @@ def json_array(items: Iterable[str]) -> Iterator[str]:
 def complain(dissection: Any) -> None:
     """What the reading of the file ran into, on stderr."""
     for problem in dissection.capture.summary.diagnostics:
-        print(f"dissector: {problem.message}", file=sys.stderr)
+        print(f"dissector: {dissection.capture.summary.path}: {problem.message}", file=sys.stderr)
 
 
 @app.command(name="list", epilog="Example: dissector list outlook.pcap -Y 'RopSaveChangesMessage or error != 0'")

@@ -41,6 +41,7 @@ class Dissection:
         self.capture = capture
         self.tracker = Tracker()
         self.tally = Tally()
+        self._known: dict[Any, Any] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -58,7 +59,7 @@ class Dissection:
             if isinstance(message, Opaque):
                 tally.opaque.append(message)
                 continue
-            call = calls_from(message)
+            call = calls_from(message, self._known)
             if isinstance(message, HttpExchange):
                 tally.http_exchanges += 1
                 tally.http_other += call is None

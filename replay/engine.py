@@ -147,12 +147,12 @@ class Engine:
         keys = [*(captured.handles.get(name) for name in definition.handles), *opened]
         why = next((live.lacking[key] for key in keys if key is not None and key in live.lacking), "")
         if not why:
-            live.lacking.pop(captured.handles.get(definition.output or "") or NO_HANDLE, None)
+            live.lacking.pop(_handle(captured, definition.output), None)
             return differences
         if definition.name in ("RopCopyTo", "RopCopyProperties"):
-            live.lacking[captured.handles.get("DestHandleIndex") or NO_HANDLE] = why
+            live.lacking[_handle(captured, "DestHandleIndex")] = why
         if definition.output and not definition.name.startswith(("RopOpenFolder", "RopCreate")):
-            live.lacking[captured.handles.get(definition.output) or NO_HANDLE] = why
+            live.lacking[_handle(captured, definition.output)] = why
         if definition.name == "RopSaveChangesMessage" and response is not None and response.get("MessageId"):
             live.lacking[response["MessageId"]] = why
         return [
@@ -276,6 +276,12 @@ class Engine:
                 status = last.response.value.get("TransferStatus") if last is not None and last.response else 0
                 if status == 3:
                     live.ended_streams.add(source)
+
+
+def _handle(rop: Rop, name: str | None) -> int:
+    """The captured handle in a field, NO_HANDLE where it is not known. (0 is a handle like any other.)"""
+    handle = rop.handles.get(name) if name is not None else None
+    return handle if handle is not None else NO_HANDLE
 
 
 def _counter(value: Any) -> int:

@@ -6,7 +6,7 @@ Fed in order of completion. All that is remembered hangs on a Session; a session
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dissector.emsmdb.call import Call, Side
@@ -27,7 +27,7 @@ class Tracker:
 
     def __init__(self) -> None:
         self.sessions: list[Session] = []
-        self._by_key: dict[Any, Session] = {}
+        self._keys = _Keys()
         self._count = 0
 
     def exchange(self, call: Call) -> Exchange:
@@ -47,29 +47,23 @@ class Tracker:
         return exchange
 
     def _session_of(self, call: Call) -> Session:
-        connection = ("connection", getattr(call.connection, "number", None))
-        keys = [key for side in (call.request, call.response) if side is not None for key in side.session_keys]
-        session = None
-        if call.name not in OPENING_CALLS:
-            asked = call.request.session_keys if call.request is not None else ()
-            session = next((self._by_key[key] for key in (*asked, *keys, connection) if key in self._by_key), None)
+        connection = f"connection={getattr(call.connection, 'number', None)}"
+        asked = call.request.session_keys if call.request is not None else ()
+        told = call.response.session_keys if call.response is not None else ()
+        opening = call.name in OPENING_CALLS
+        session = None if opening else self._keys.find((*asked, *told, connection))
         if session is None:
             side = call.request or call.response
             client, server = (endpoint_text(getattr(call.connection, name, None)) for name in ("client", "server"))
-            session = Session(
-                len(self.sessions) + 1, call.transport, client, server, side.frame if side else 0,
-                began=call.name in OPENING_CALLS,
-            )  # fmt: skip
+            first_frame = side.frame if side is not None else 0
+            session = Session(len(self.sessions) + 1, call.transport, client, server, first_frame, began=opening)
             self.sessions.append(session)
-        for key in keys:
-            owner = self._by_key.get(key)
-            if owner is None or call.name in OPENING_CALLS:
-                self._by_key[key] = session
-        self._by_key[connection] = session
+        for key in (*told, connection) if opening else (*asked, *told, connection):
+            self._keys.bind(key, session)
         return session
 
     def _forget(self, session: Session) -> None:
-        self._by_key = {key: value for key, value in self._by_key.items() if value is not session}
+        self._keys.forget(session)
 
     def _learn_call(self, call: Call, session: Session) -> None:
         fields = call.request.fields if call.request is not None else {}
@@ -79,6 +73,42 @@ class Tracker:
         codepage = fields.get("DefaultCodePage") or fields.get("ulCpid")
         if codepage:
             session.codepage = codec_of(int(codepage))
+
+
+class _Keys:
+    """Which session a key (a cookie, a context handle, a connection) names.
+
+    A cookie that two sessions use (load balancers set such) names neither. Sequence cookies change at every answer, so
+    of each name only the last few values of a session are kept. A connection goes over to whoever used it last.
+    """
+
+    KEPT = 4
+
+    def __init__(self) -> None:
+        self._owner: dict[str, Session | None] = {}
+        self._values: dict[tuple[int, str], list[str]] = {}
+
+    def find(self, keys: Iterable[str]) -> Session | None:
+        return next((owner for key in keys if (owner := self._owner.get(key)) is not None), None)
+
+    def bind(self, key: str, session: Session) -> None:
+        name = key.partition("=")[0]
+        if name != "connection" and self._owner.get(key, session) is not session:
+            self._owner[key] = None
+            return
+        if self._owner.get(key) is session:
+            return
+        self._owner[key] = session
+        values = self._values.setdefault((session.number, name), [])
+        values.append(key)
+        if len(values) > self.KEPT:
+            self._owner.pop(values.pop(0), None)
+
+    def forget(self, session: Session) -> None:
+        for number, name in [one for one in self._values if one[0] == session.number]:
+            for key in self._values.pop((number, name)):
+                if self._owner.get(key) is session:
+                    del self._owner[key]
 
 
 def codec_of(codepage: int) -> str | None:
@@ -220,7 +250,8 @@ class _RopReader:
         rop.index = value.get(definition.index or (definition.handles[0] if definition.handles else ""))
         for name in definition.handles:
             rop.handles[name] = self.slot(value.get(name))
-        target = self.session.objects.get(rop.handles.get(definition.handles[0]) or -1) if definition.handles else None
+        acted_on = rop.handles.get(definition.handles[0]) if definition.handles else None
+        target = self.session.objects.get(acted_on) if acted_on is not None else None
         rop.kind = target.kind if target is not None else None
         if definition.output and rop.return_value in WITH_VALUE:
             index = value.get(definition.output)

@@ -1,0 +1,104 @@
+"""Which session a call belongs to, and what ROPs do to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dissector.emsmdb.call import Call, Side
+from dissector.pipeline import dissect
+from dissector.session.tracker import Tracker
+from tests.conftest import ROOT
+
+
+class NoEnvelope:
+    def tree(self, side: Side, rop_buffer: Any) -> Any:
+        raise AssertionError("nobody looks at trees here")
+
+    def pdus(self, side: Side) -> Any:
+        raise AssertionError("nobody looks at PDUs here")
+
+
+def call(name: str, asked: tuple[str, ...] = (), told: tuple[str, ...] = (), connection: int = 1) -> Call:
+    class Connection:
+        number = connection
+        client = ("192.0.2.1", 40000 + connection)
+        server = ("2001:db8::1", 443)
+
+    return Call(
+        "mapi-http", name, Connection(), Side(1, 0.0, NoEnvelope(), session_keys=asked),
+        Side(2, 0.0, NoEnvelope(), session_keys=told),
+    )  # fmt: skip
+
+
+def numbers(*calls: Call) -> list[int]:
+    tracker = Tracker()
+    return [exchange.session.number for exchange in map(tracker.exchange, calls) if exchange.session is not None]
+
+
+def test_cookies_tie_requests_to_their_session_across_connections() -> None:
+    assert numbers(
+        call("Connect", told=("sid=a", "sequence=1")),
+        call("Connect", told=("sid=b", "sequence=2"), connection=2),
+        call("Execute", ("sid=a", "sequence=1"), ("sequence=3",), connection=2),
+        call("Execute", ("sequence=3",), ("sequence=4",), connection=3),
+        call("Execute", ("sid=b", "sequence=2"), connection=3),
+    ) == [1, 2, 1, 1, 2]
+
+
+def test_a_routing_cookie_that_two_sessions_share_names_neither() -> None:
+    assert numbers(
+        call("Connect", told=("routing=x", "sid=a")),
+        call("Connect", ("routing=x",), ("routing=x", "sid=b"), connection=2),
+        call("Execute", ("routing=x", "sid=a"), connection=2),
+        call("Execute", ("routing=x", "sid=b"), connection=1),
+    ) == [1, 2, 1, 2]
+
+
+def test_without_cookies_the_connection_tells() -> None:
+    assert numbers(call("Execute"), call("Execute"), call("Execute", connection=2)) == [1, 1, 2]
+
+
+def test_a_session_that_ended_is_not_found_again() -> None:
+    assert numbers(
+        call("Connect", told=("sid=a",)), call("Disconnect", ("sid=a",)), call("Execute", ("sid=a",), connection=2)
+    ) == [1, 1, 2]
+
+
+def test_endpoints_are_text() -> None:
+    tracker = Tracker()
+    session = tracker.exchange(call("Connect")).session
+    assert session is not None
+    assert (session.client, session.server) == ("192.0.2.1:40001", "[2001:db8::1]:443")
+
+
+def test_handles_are_followed_from_birth_to_release() -> None:
+    """hierarchy-bootstrap opens a folder and a synchronization context twice and releases all of them."""
+    with dissect(ROOT / "captures" / "hierarchy-bootstrap.pcap") as dissection:
+        kinds: list[str] = []
+        for exchange in dissection.exchanges():
+            kinds += [rop.kind or "" for rop in exchange.rops if rop.name == "RopRelease"]
+        (session,) = dissection.tracker.sessions
+    assert kinds == ["sync-download", "folder", "sync-download", "folder", "logon"]
+    assert session.objects == {}
+    assert session.began
+    assert set(session.logons[0].folder_names.values()) >= {"Inbox", "IpmSubtree", "SentItems"}
+
+
+def test_named_properties_get_their_names_from_the_capture() -> None:
+    with dissect(ROOT / "captures" / "tables-lzx.pcap") as dissection:
+        for _ in dissection.exchanges():
+            pass
+        (session,) = dissection.tracker.sessions
+    assert all(prop_id >= 0x8000 and name for prop_id, name in session.named_properties(0).items())
+
+
+def test_rows_of_a_table_are_read_with_the_columns_that_were_set() -> None:
+    with dissect(ROOT / "captures" / "tables-lzx.pcap") as dissection:
+        rows = [
+            rop.response.value["RowCount"]
+            for exchange in dissection.exchanges()
+            for rop in exchange.rops
+            if rop.name == "RopQueryRows" and rop.response is not None
+        ]
+    assert rows
+    assert max(rows) > 10

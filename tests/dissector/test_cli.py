@@ -1,0 +1,159 @@
+"""The command line as a user meets it: a process, its output, its exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+NOTIFY = ROOT / "captures" / "notify.pcap"
+TABLES = ROOT / "captures" / "tables-lzx.pcap"
+
+
+def dissector(*arguments: object, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "dissector", *map(str, arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True, cwd=ROOT, timeout=60, check=False)
+
+
+def lines(*arguments: object) -> list[str]:
+    done = dissector(*arguments)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().splitlines()
+
+
+def test_list_shows_requests_and_responses_paired() -> None:
+    shown = lines("list", NOTIFY)
+    assert any("RopRegisterNotification" in line and " ok " in line for line in shown)
+    assert any("RopNotify" in line for line in shown)
+
+
+def test_r_and_standard_input_give_the_same_list() -> None:
+    named = lines("list", NOTIFY)
+    assert lines("list", "-r", NOTIFY) == named
+    piped = dissector("list", "-", stdin=NOTIFY.read_bytes())
+    assert piped.stdout.decode().splitlines() == named
+
+
+def test_jsonl_and_json_hold_the_same_rows_by_contract() -> None:
+    rows = [json.loads(line) for line in lines("list", NOTIFY, "-T", "jsonl")]
+    assert json.loads("\n".join(lines("list", NOTIFY, "-T", "json"))) == rows
+    wanted = {
+        "exchange", "frame", "time", "transport", "call", "rop", "rop_id", "index", "logon_id", "handles",
+        "return_code", "return_name", "summary",
+    }  # fmt: skip
+    assert all(wanted <= row.keys() for row in rows)
+    assert {row["transport"] for row in rows} == {"mapi-http"}
+
+
+def test_a_filter_chooses_rows() -> None:
+    rows = [json.loads(line) for line in lines("list", NOTIFY, "-T", "jsonl", "-Y", "rop == RopLogon")]
+    assert [row["rop"] for row in rows] == ["RopLogon"]
+    assert lines("list", NOTIFY, "-T", "jsonl", "-Y", "exchange == 999") == []
+
+
+def test_a_tree_keeps_the_json_contract_and_leads_to_the_frames() -> None:
+    trees = [json.loads(line) for line in lines("tree", TABLES, "-T", "jsonl", "-Y", "RopQueryRows")]
+    assert trees
+    for tree in trees:
+        assert {"exchange", "frame", "time", "transport", "call", "request", "response"} <= tree.keys()
+        nodes = [tree["request"], tree["response"]]
+        while nodes:
+            node = nodes.pop()
+            assert {"name", "offset", "length"} <= node.keys()
+            assert node["length"] == 0 or node["spans"]
+            nodes.extend(node.get("children", ()))
+
+
+def test_a_tree_of_everything_shows_no_credential() -> None:
+    done = dissector("tree", TABLES, "--hex")
+    assert done.returncode == 0
+    assert b"Authorization: (hidden" in done.stdout
+    assert b"YWxpY2VAZXhhbXBs" not in done.stdout.replace(b" ", b"")
+    assert b"YWxpY2VAZXhhbXBs" not in dissector("tree", TABLES, "-T", "jsonl").stdout
+
+
+def test_info_counts() -> None:
+    facts = json.loads("\n".join(lines("info", NOTIFY, "-T", "json")))
+    assert facts["rops"]["RopLogon"] == 1
+    assert facts["calls"]["mapi-http NotificationWait"] >= 1
+    assert len(facts["sessions"]) == 1
+    assert "RopLogon" in "\n".join(lines("info", NOTIFY))
+
+
+def test_verify_says_identical() -> None:
+    report = json.loads("\n".join(lines("verify", TABLES, "-T", "json")))
+    assert report["different"] == report["undecoded_bytes"] == report["diagnostics"]["BUG"] == 0
+    assert report["identical"] == report["pdus"] > 100
+
+
+def test_rops_names_every_grammar_by_file_and_line() -> None:
+    rows = [json.loads(line) for line in lines("rops", "-T", "jsonl")]
+    assert len(rows) == 176
+    for row in rows:
+        if row["layout"]:
+            name, _, number = row["where"].partition(":")
+            place = ROOT / name
+            assert place.exists(), row
+            assert int(number) <= len(place.read_text().splitlines())
+
+
+@pytest.mark.parametrize("dump", [b"0500 0100002a 000000", bytes.fromhex("05000100002a000000")])
+def test_decode_reads_bytes_and_hex_dumps(dump: bytes) -> None:
+    done = dissector("decode", "rop-buffer", stdin=dump)
+    assert done.returncode == 0
+    assert b"RopRelease request" in done.stdout
+
+
+def test_decode_of_damaged_bytes_shows_them_and_ends_with_1() -> None:
+    done = dissector("decode", "rop:RopQueryRows", stdin=b"15 00 00 00 01")
+    assert done.returncode == 1
+    assert b"MALFORMED" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["list", "no-such-file.pcap"], "no-such-file.pcap"),
+        (["list", "README.md"], "no pcap or pcapng file"),
+        (["list", NOTIFY, "-Y", "rop =="], "-Y: cannot read"),
+        (["decode", "nonsense", "-"], "no kind is called 'nonsense'"),
+        (["list"], "name one capture"),
+        (["list", NOTIFY, "-r", NOTIFY], "name one capture"),
+        (["list", NOTIFY, "-o", "keylog"], "NAME:VALUE"),
+        (["list", NOTIFY, "-T", "xml"], "xml"),
+    ],
+    ids=lambda value: "-".join(map(str, value[:1])) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_clear_line_and_exit_code_2(arguments: list[object], said: str) -> None:
+    done = dissector(*arguments, stdin=b"")
+    assert done.returncode == 2
+    assert said in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_truncated_capture_is_listed_up_to_the_cut_with_a_word_on_stderr(tmp_path: Path) -> None:
+    whole = NOTIFY.read_bytes()
+    cut = tmp_path / "cut.pcap"
+    cut.write_bytes(whole[: len(whole) - 100])
+    done = dissector("list", cut)
+    assert done.returncode == 0
+    assert b"RopLogon" in done.stdout
+    assert b"cut.pcap" in done.stderr
+
+
+def test_a_pipe_that_closes_early_ends_quietly() -> None:
+    command = f"{sys.executable} -m dissector tree {TABLES} | head -n 3"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, cwd=ROOT, timeout=60, check=False)
+    assert done.stderr == b""
+    assert len(done.stdout.splitlines()) == 3
+
+
+@pytest.mark.parametrize("command", ["info", "list", "tree", "decode", "verify", "rops"])
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    text = "\n".join(lines(command, "--help"))
+    assert "Example" in text
