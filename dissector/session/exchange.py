@@ -16,7 +16,7 @@ from dissector.grammar.base import GrammarError, trace
 from dissector.grammar.names import error_name
 from dissector.grammar.rops.base import RopDef
 from dissector.node import Diagnostic, Node, Severity, undecoded
-from dissector.session.objects import NO_HANDLE, Session
+from dissector.session.objects import NO_HANDLE, ServerObject, Session
 from dissector.source import ByteSource
 
 
@@ -127,6 +127,8 @@ class Rop:
     index: int | None = None
     handles: dict[str, int | None] = field(default_factory=dict)
     kind: str | None = None
+    target: ServerObject | None = None
+    """What the first input handle stood for when the ROP was carried out."""
     continues: Rop | None = None
     """The Rop whose request this response also answers (a packed response in a later buffer of the chain)."""
 

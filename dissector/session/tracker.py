@@ -219,7 +219,7 @@ class _RopReader:
         if rop.response is not None:
             first = rop
             rop = Rop(len(self.rops) + 1, side.rop_id, side.definition, None, side, first.logon_id, first.index)
-            rop.continues, rop.handles, rop.kind = first, first.handles, first.kind
+            rop.continues, rop.handles, rop.kind, rop.target = first, first.handles, first.kind, first.target
             self.rops.append(rop)
             return
         rop.response = side
@@ -252,7 +252,7 @@ class _RopReader:
             rop.handles[name] = self.slot(value.get(name))
         acted_on = rop.handles.get(definition.handles[0]) if definition.handles else None
         target = self.session.objects.get(acted_on) if acted_on is not None else None
-        rop.kind = target.kind if target is not None else None
+        rop.target, rop.kind = target, target.kind if target is not None else None
         if definition.output and rop.return_value in WITH_VALUE:
             index = value.get(definition.output)
             if index is not None and index < len(self.response_handles):
