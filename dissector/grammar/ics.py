@@ -263,6 +263,10 @@ class Syntax:
         self._lost = True
         return Step(trouble=trouble, fits=False)
 
+    def lose(self) -> None:
+        """Elements were left out: what comes next may stand anywhere, and nothing is said until one fits again."""
+        self._lost = True
+
     def finish(self) -> str:
         """What is missing at the end of the stream, in words; '' when the root is complete."""
         if all(symbol.nullable for symbol in self._stack):

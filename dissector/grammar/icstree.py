@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from dissector.grammar.elements import Element, ElementReader, trace_element
 from dissector.grammar.ics import RULES, Syntax, rule_breaks
+from dissector.grammar.resume import resume
 from dissector.node import Diagnostic, Node, Severity, Summary, Undecoded, brief
 from dissector.source import ByteSource
 
@@ -82,6 +84,13 @@ SUMMARIES: Mapping[str, Summary] = {
 SPEC = "MS-OXCFXICS 2.2.4.3"
 
 
+class Gap(NamedTuple):
+    """A place in the joined bytes of a stream before which bytes are missing, and why."""
+
+    offset: int
+    why: str
+
+
 class _Open:
     """A production that is open, its node, and (for a production with a rule) the tags of its own properties."""
 
@@ -135,20 +144,92 @@ class TreeBuilder:
             for words in rule_breaks(production.name, production.tags):
                 production.node.diagnose(Severity.NOTE, words)
 
-    def finish(self, end: int, trouble: tuple[int, Diagnostic] | None) -> Node:
-        """The tree, when the stream has ended at `end`. trouble: from where on nothing could be read, and why."""
-        if trouble is not None:
-            at, why = trouble
-            raw = Undecoded(self.source.data[at:end])
-            self.open[-1].node.children.append(Node("Undecoded", self.source, at, end - at, raw, diagnostics=[why]))
-        elif self.syntax is not None:
-            missing = self.syntax.finish()
-            if missing:
-                self.root.diagnose(Severity.MALFORMED, missing)
+    def closed(self) -> Iterator[Node]:
+        """Take out the root's children that are complete, so that they need not be held."""
+        children = self.root.children
+        keep = 1 if len(self.open) > 1 else 0
+        if len(children) > keep:
+            done = children[: len(children) - keep]
+            del children[: len(done)]
+            yield from done
+
+    def unread(self, offset: int, end: int, why: Diagnostic) -> None:
+        """A leaf of bytes (places in the source) that no element was made of."""
+        raw = Undecoded(self.source.data[offset:end])
+        self.open[-1].node.children.append(Node("Undecoded", self.source, offset, end - offset, raw, diagnostics=[why]))
+
+    def read_as(self, root: str, why: str) -> None:
+        """What the elements are turns out late."""
+        self.syntax = Syntax(root)
+        self.open[0].name = root
+        self.root.diagnose(Severity.NOTE, why)
+
+    def finish(self, end: int) -> Node:
         while len(self.open) > 1:
             self.close(self.open.pop(), end)
         self.close(self.open[0], end)
         return self.root
+
+
+def trace_parts(
+    source: ByteSource,
+    root: str | None,
+    *,
+    name: str = "",
+    offset: int = 0,
+    end: int | None = None,
+    codepage: str | None = None,
+    gaps: Sequence[Gap] = (),
+    unsent: str = "",
+) -> Iterator[Node]:
+    """As trace_stream, piece by piece: the root's children as they are complete, last the root itself without them.
+
+    So a stream of any length is shown with no more of it in memory than its bytes and one message.
+    """
+    stop = len(source.data) if end is None else end
+    builder = TreeBuilder(source, root, name or root or "stream", offset, codepage)
+    places = [gap.offset for gap in gaps]
+    starts = sorted({offset, *(place for place in places if offset < place < stop)})
+    missing = {gap.offset: gap.why for gap in gaps}
+    whole = True
+    for start, run_end in zip(starts, [*starts[1:], stop], strict=True):
+        at = start
+        if start in missing:
+            whole = False
+            found = resume(source.data, start, run_end, root_known=builder.syntax is not None)
+            at = found.offset if found is not None else run_end
+            words = f"{missing[start]}; {at - start} bytes until an element is sure to begin"
+            if at > start:
+                builder.unread(start, at, Diagnostic(Severity.NO_CONTEXT, words))
+            else:
+                builder.open[-1].node.diagnose(Severity.NO_CONTEXT, f"at offset {start}: {missing[start]}")
+            if builder.syntax is None and found is not None and found.root is not None:
+                builder.read_as(found.root, f"read as {found.root}, which the elements from offset {at} on belong to")
+            if builder.syntax is not None:
+                builder.syntax.lose()
+        reader = ElementReader(keep=0, offset=at - offset)
+        reader.feed(source.data[at:run_end] if (at, run_end) != (0, len(source.data)) else source.data)
+        for element in reader.elements():
+            builder.add(element)
+            yield from builder.closed()
+        broken = reader.trouble is not None
+        trouble = reader.finish()
+        if trouble is not None:
+            why = trouble.diagnostic
+            if not broken and (run_end < stop or unsent):
+                why = Diagnostic(Severity.NO_CONTEXT, f"{why.message}: {missing.get(run_end) or unsent}")
+            builder.unread(offset + trouble.offset, run_end, why)
+            whole = False
+    if whole and builder.syntax is not None:
+        words = builder.syntax.finish()
+        if words and unsent:
+            builder.root.diagnose(Severity.NO_CONTEXT, f"{words}: {unsent}")
+        elif words:
+            builder.root.diagnose(Severity.MALFORMED, words)
+    last = builder.finish(stop)
+    children, last.children = last.children, []
+    yield from children
+    yield last
 
 
 def trace_stream(
@@ -159,17 +240,17 @@ def trace_stream(
     offset: int = 0,
     end: int | None = None,
     codepage: str | None = None,
+    gaps: Sequence[Gap] = (),
+    unsent: str = "",
 ) -> Node:
     """The annotated tree of source.data[offset:end], a whole stream or any production of it. Never raises.
 
     root: the production (ics.ROOTS for whole streams), or None where what the stream is was not captured: its elements
-    then stand side by side. codepage: the Python codec of 8-bit text.
+    then stand side by side. codepage: the Python codec of 8-bit text. gaps: where bytes are missing; one at the start
+    where the beginning is. unsent: why the bytes end before the stream does, where they are known to.
     """
-    stop = len(source.data) if end is None else end
-    builder = TreeBuilder(source, root, name or root or "stream", offset, codepage)
-    reader = ElementReader(keep=0)
-    reader.feed(source.data[offset:stop] if (offset, stop) != (0, len(source.data)) else source.data)
-    for element in reader.elements():
-        builder.add(element)
-    trouble = reader.finish()
-    return builder.finish(stop, (offset + trouble.offset, trouble.diagnostic) if trouble is not None else None)
+    *children, tree = trace_parts(
+        source, root, name=name, offset=offset, end=end, codepage=codepage, gaps=gaps, unsent=unsent
+    )
+    tree.children = children
+    return tree

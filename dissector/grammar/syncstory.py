@@ -123,6 +123,9 @@ class StoryReader:
         self._warnings: list[int] = []
         self._group_id: int | None = None
         self._folder_told = False
+        self._whole = True
+        self.elements = 0
+        """How many elements were read so far."""
         self._begin(root, 0)
         if root == "messageContent":
             self._item = Change("message", 0)
@@ -130,9 +133,22 @@ class StoryReader:
     def feed(self, data: bytes) -> None:
         self._reader.feed(data)
 
+    def resume(self, offset: int) -> Iterator[Item]:
+        """Bytes are missing: what is fed next stands at this offset of the stream and begins an element.
+
+        Gives the items that were complete before. The one that is open goes on, but is no longer complete.
+        """
+        yield from self.items()
+        self._reader = ElementReader(keep=KEPT, always=SET_FORMS, offset=offset)
+        self._syntax.lose()
+        self._whole = False
+        if self._item is not None:
+            self._item.complete = False
+
     def items(self) -> Iterator[Item]:
         """The items that are complete by now."""
         for element in self._reader.elements():
+            self.elements += 1
             step = self._syntax.advance(element.tag)
             if step.trouble:
                 yield Fault(element.offset, Diagnostic(Severity.MALFORMED, step.trouble))
@@ -147,7 +163,7 @@ class StoryReader:
         yield from self.items()
         trouble = self._reader.finish()
         end = self._reader.offset
-        missing = self._syntax.finish()
+        missing = self._syntax.finish() if self._whole else ""
         if self._item is not None:
             yield self._ended(end, trouble is None and not missing)
         if trouble is not None:
@@ -186,7 +202,7 @@ class StoryReader:
     def _ended(self, offset: int, complete: bool) -> Change | Sets | Report:
         item = self._item
         assert item is not None
-        item.end, item.complete = offset, complete
+        item.end, item.complete = offset, complete and item.complete
         self._item = None
         return item
 
