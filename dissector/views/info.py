@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from dissector.pipeline import Dissection
 from dissector.views.text import clock
+
+WIDTH = 120
+"""Columns of the tables where stdout is no terminal."""
 
 
 def gather(dissection: Dissection) -> dict[str, Any]:
@@ -75,7 +79,8 @@ def info_lines(facts: dict[str, Any], colour: bool) -> Iterator[str]:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(no_color=not colour, highlight=False, soft_wrap=False)
+    width = None if sys.stdout.isatty() else WIDTH
+    console = Console(no_color=not colour, highlight=False, soft_wrap=False, width=width)
 
     def lines(table: Table) -> Iterator[str]:
         with console.capture() as captured:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dissector.grammar.base import labeller_of
 from dissector.grammar.names import error_name, property_name
-from dissector.model.ids import LongTermId, ObjectId
+from dissector.model.ids import ObjectId
 from dissector.node import Undecoded
 from dissector.session.exchange import Exchange, Rop, RopSide
 from dissector.session.objects import Session
@@ -139,7 +139,7 @@ def value_text(value: Any) -> str:
         return f"<{len(value)} bytes not decoded>"
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>" if len(value) > 8 else value.hex() or "<empty>"
-    if isinstance(value, ObjectId | LongTermId | uuid.UUID):
+    if isinstance(value, uuid.UUID) or hasattr(value, "_fields"):
         return str(value)
     if isinstance(value, list | tuple):
         return list_text(value)
