@@ -137,7 +137,7 @@ class _Half:
         if not self._scanned:
             found = start_line(data if b"\n" in data else window.peek(MAX_LINE))
             if found is None or (found == "" and closed):
-                self.state = _State.LOST
+                self._lose()
                 self.why.append(
                     Diagnostic(Severity.MALFORMED, "bytes that begin no message stand in front of this one")
                 )

@@ -30,6 +30,7 @@ from dissector.grammar.pdu import (
     REQUEST,
     RESPONSE,
     RTS,
+    SHUTDOWN,
     Header,
     auth_pad,
     parse_pdu,
@@ -146,13 +147,13 @@ class Association:
         self._open: dict[int, _Call] = {}
         self._held = 0
 
-    def receive(self, connection: Connection, pdu: Pdu) -> list[Message]:
-        """Take in one PDU. Returns what it completes."""
+    def receive(self, connection: Connection, side: int, pdu: Pdu) -> list[Message]:
+        """Take in one PDU, which came from that side of its connection. Returns what it completes."""
         ptype = pdu.header.ptype
         if ptype == REQUEST:
-            return self._request(connection, pdu)
+            return self._request(connection, side, pdu)
         if ptype in (RESPONSE, FAULT):
-            return self._response(connection, pdu)
+            return self._response(connection, side, pdu)
         if ptype in (BIND, ALTER_CONTEXT):
             self._bind(pdu)
         elif ptype in (BIND_ACK, ALTER_CONTEXT_RESP, BIND_NAK):
@@ -163,7 +164,7 @@ class Association:
                 call.cancelled = True
             elif call is not None:
                 call.orphaned = True
-        return [self._control(connection, pdu)]
+        return [self._control(connection, side, pdu)]
 
     def lost(self, from_server: bool) -> None:
         """PDUs of one direction are missing: what is joined there of unfinished messages ends here."""
@@ -177,9 +178,10 @@ class Association:
         calls, self._open, self._held = list(self._open.values()), {}, 0
         return [self._made(call) for call in calls]
 
-    def _control(self, connection: Connection, pdu: Pdu) -> RpcControl:
+    def _control(self, connection: Connection, side: int, pdu: Pdu) -> RpcControl:
         header, piece = pdu.header, pdu.piece
-        side = int(header.ptype in (BIND_ACK, BIND_NAK, ALTER_CONTEXT_RESP, 17))
+        if header.ptype != RTS:  # for all others the type says who sends it, whoever was taken for the client
+            side = int(header.ptype in (RESPONSE, FAULT, BIND_ACK, BIND_NAK, ALTER_CONTEXT_RESP, SHUTDOWN))
         if pdu.missing:
             pdu.notes.append(_cut(pdu))
         return RpcControl(
@@ -217,11 +219,11 @@ class Association:
             if context.accepted:
                 context.transfer_syntax = result.transfer_syntax.if_uuid
 
-    def _request(self, connection: Connection, pdu: Pdu) -> list[Message]:
+    def _request(self, connection: Connection, side: int, pdu: Pdu) -> list[Message]:
         header, data = pdu.header, pdu.piece.source.data
         done: list[Message] = []
         if len(data) < 24:
-            return [self._control(connection, pdu)]
+            return [self._control(connection, side, pdu)]
         call = self._open.get(header.call_id)
         if call is not None and (self._other(call, pdu) if call.request is None else header.first or call.request.done):
             done.append(self._close(call))
@@ -245,11 +247,11 @@ class Association:
             done.append(self._close(call))
         return done + self._bound()
 
-    def _response(self, connection: Connection, pdu: Pdu) -> list[Message]:
+    def _response(self, connection: Connection, side: int, pdu: Pdu) -> list[Message]:
         header, data = pdu.header, pdu.piece.source.data
         done: list[Message] = []
         if len(data) < 24:
-            return [self._control(connection, pdu)]
+            return [self._control(connection, side, pdu)]
         call = self._open.get(header.call_id)
         if call is not None and call.response is not None and (header.first or call.response.done):
             done.append(self._close(call))
@@ -452,7 +454,7 @@ class RpcChannel:
             self.association.transport = "rpc-http"
         else:
             self._from_server[side] = ptype in (RESPONSE, FAULT, BIND_ACK, BIND_NAK, ALTER_CONTEXT_RESP)
-        done.extend(self.association.receive(self.connection, pdu))
+        done.extend(self.association.receive(self.connection, side, pdu))
 
     def _join(self, cookie: bytes, done: list[Message]) -> None:
         done.extend(self.close())

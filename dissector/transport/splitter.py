@@ -71,7 +71,8 @@ class Splitter:
     def rest(self, window: Window, limit: int | None = None, gap: int | None = None) -> Pdu | None:
         """Take what split() left: the part of a PDU in front of a hole of `gap` bytes, or of the end (None).
 
-        Returns None where not even its header is there. Afterwards split() goes on behind the hole.
+        Returns None where not even its header is there. Afterwards split() goes on behind the hole, or with what begins
+        anew.
         """
         self.consumed = 0
         here = self._here(window, limit)
@@ -85,7 +86,7 @@ class Splitter:
         else:
             self.skipped += self._drop(window, here)
             behind, pdu = 0, None
-        behind -= gap or 0
+        behind = behind - gap if gap is not None else 0
         self._jump = max(behind, 0)
         self.lost = behind < 0
         self._sure = behind >= 0

@@ -454,7 +454,8 @@ def test_rpc_over_http_pairs_its_two_connections(chunked: bool, mss: int) -> Non
     assert first.response is not None
     assert first.response.last_frame == before
     assert wire.at(first.response.stub.locate(0, 900)) == stub[::-1]
-    assert controls(messages).count("rts") == 4
+    told = [(one.connection.number, one.side) for one in messages if isinstance(one, RpcControl) and one.name == "rts"]
+    assert sorted(told) == [(0, 0), (0, 1), (0, 1), (1, 0)]
     heads = [one for one in messages if isinstance(one, HttpExchange)]
     assert sorted(one.request.method for one in heads if one.request) == ["RPC_IN_DATA", "RPC_OUT_DATA"]
     assert all(one.complete for head in heads for one in (head.request, head.response) if one is not None)
@@ -495,6 +496,20 @@ def test_echo_and_refused_channels_are_plain_http() -> None:
         (401, b"no"),
         (503, b""),
     ]
+
+
+def test_a_stream_that_ends_inside_a_pdu_does_not_harm_the_next() -> None:
+    wire = Wire()
+    cut = request(b"cut" * 20)[:50]
+    link = wire.link().ask(http_head("RPC_IN_DATA", len(CONN_B1) + len(cut)) + CONN_B1 + cut)
+    link.answer(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+    link.ask(http_head("RPC_IN_DATA", 1 << 30) + CONN_B1 + request(b"next", 5))
+    found = {call.call_id: call.request for call in calls(wire.read())}
+    assert found[5] is not None
+    assert found[5].stub.data == b"next"
+    assert found[5].complete
+    assert found[2] is not None
+    assert not found[2].complete
 
 
 def test_a_hole_in_a_stream_of_pdus() -> None:
