@@ -17,6 +17,7 @@ reads nothing (Choice is an error), Array trusts any count (Rows stops at the da
 from __future__ import annotations
 
 import io
+import struct
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,8 +26,6 @@ from construct import (
     Construct,
     ConstructError,
     Container,
-    Float32l,
-    Float64l,
     Int8ul,
     Int16sl,
     Int16ul,
@@ -58,7 +57,6 @@ __all__ = [
 
 U8, U16, U32, U64 = Int8ul, Int16ul, Int32ul, Int64ul
 I16, I32, I64 = Int16sl, Int32sl, Int64sl
-F32, F64 = Float32l, Float64l
 
 MAX_DEPTH = 40
 """How deep Deferred grammars (restrictions in restrictions) may nest before the bytes are called malformed."""
@@ -588,6 +586,33 @@ class _Bool(Construct):  # type: ignore[misc]
 
 
 Bool8, Bool16 = _Bool(1), _Bool(2)
+
+
+class _Float(Construct):  # type: ignore[misc]
+    """An IEEE 754 number of 4 or 8 bytes. The value is a float, or the bytes where no float builds back to the same.
+
+    Those are the signalling NaNs of 4 bytes: making them 8 bytes wide changes them.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.form = struct.Struct("<f" if size == 4 else "<d")
+
+    def _parse(self, stream: Any, context: Container, path: str) -> float | bytes:
+        raw = read(stream, self.size, path)
+        number: float = self.form.unpack(raw)[0]
+        return number if number == number or self.form.pack(number) == raw else raw
+
+    def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
+        try:
+            stream.write(obj if isinstance(obj, bytes) else self.form.pack(obj))
+        except (struct.error, OverflowError) as error:
+            raise MalformedError(str(error), path=path) from error
+        return obj
+
+
+F32, F64 = _Float(4), _Float(8)
 
 
 class _Guid(Construct):  # type: ignore[misc]

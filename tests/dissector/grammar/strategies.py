@@ -80,7 +80,8 @@ class Generator:
                 value = counts.setdefault(form.of, self.draw(HINTS.get(field.name, st.integers(0, 3))))
                 derived = True
             elif isinstance(form, base.Present):
-                value, derived = self.draw(st.booleans()), True
+                written = base.build(form.subcon, self.draw(st.booleans()), **arguments(context))
+                value, derived = base.parse(form.subcon, written)[0], True
             elif isinstance(form, base.SizeOf):
                 inner[field.name] = self.draw(st.integers(0, 5))
                 continue
@@ -123,7 +124,7 @@ class Generator:
             value, end = base.parse(con, bytes(data), **arguments(context))
         except (ConstructError, base.GrammarError):
             reject()
-        assume(end == len(data))
+        assume(0 < end == len(data))
         return value
 
     def choice(self, con: base.Choice, context: Container) -> Any:
@@ -162,11 +163,9 @@ class Generator:
         return int(self.value(con.subcon, context))
 
     def number_field(self, con: FormatField) -> Any:
-        kind = con.fmtstr[-1]
-        if kind in "fd":
-            return self.draw(st.floats(width=32 if kind == "f" else 64))
         bits = con.sizeof() * 8
-        return self.number(-(1 << bits - 1), (1 << bits - 1) - 1) if kind.islower() else self.number(0, (1 << bits) - 1)
+        signed = con.fmtstr[-1].islower()
+        return self.number(-(1 << bits - 1), (1 << bits - 1) - 1) if signed else self.number(0, (1 << bits) - 1)
 
     def given(self, con: forms.Given, context: Container) -> Any:
         value, params = evaluate(con.value, context), context["_params"]
@@ -213,6 +212,7 @@ RULES: tuple[tuple[Any, Callable[[Generator, Any, Container], Any]], ...] = (
     (base.Flags, lambda g, con, context: g.draw(number_in(con.subcon.sizeof()))),
     (base.Labelled, lambda g, con, context: g.value(con.subcon, context)),
     (base._Bool, lambda g, con, context: g.draw(st.sampled_from([False, True, False, True, 0x7F]))),
+    (base._Float, lambda g, con, context: g.draw(st.floats(width=con.size * 8))),
     (base._Guid, lambda g, con, context: g.draw(st.uuids())),
     (base.Text, lambda g, con, context: g.text(con)),
     (base.Data, lambda g, con, context: g.sized_bytes(evaluate(con.size, context))),

@@ -4,6 +4,8 @@ import pytest
 from construct import ConstructError
 
 from dissector.grammar.base import (
+    F32,
+    F64,
     U8,
     U16,
     Bool8,
@@ -135,3 +137,18 @@ def test_a_counted_single_value_is_one_leaf_with_its_count() -> None:
         ("Number", 0, 3, 5),
         ("Next", 3, 1, 7),
     ]
+
+
+@pytest.mark.parametrize("raw", ["0000807f", "000080ff", "0100807f", "010080ff", "0000c07f", "0000803f", "00000080"])
+def test_floats_keep_their_bytes(raw: str) -> None:
+    check(Layout("Value" / F32), raw)
+
+
+def test_doubles_keep_their_bytes() -> None:
+    check(Layout("Value" / F64), "000000000000f83f", Value=1.5)
+    check(Layout("Value" / F64), "010000000000f07f")  # a signalling NaN
+    check(Layout("Value" / F64), "000000000000f8ff")
+    with pytest.raises(ConstructError):
+        build(Layout("Value" / F32), {"Value": 1e300})
+    with pytest.raises(ConstructError):
+        build(Layout("Value" / F64), {"Value": "x"})
