@@ -19,7 +19,6 @@ from dissector.grammar.base import (
     Guid,
     Layout,
     Multi,
-    Rest,
     Rows,
     RowsToEnd,
     SizeOf,
@@ -30,8 +29,7 @@ from dissector.grammar.ids import FolderId, GlobalCounter, LongTermId, MessageId
 from dissector.grammar.properties import PropertyTag, PropertyValue, TaggedPropertyValue
 from dissector.grammar.restrictions import Restriction
 from dissector.grammar.rops.base import SERVER_BUSY, RopDef, counted, counted_bytes, rop, sized, sized_unless_empty
-
-Xid = PredecessorChangeList = Rest
+from dissector.grammar.xid import PredecessorChangeList, Xid
 
 AS_MAXIMUM = 0xBABE
 """A BufferSize that says: up to MaximumBufferSize, or as much as the response has room for."""
@@ -116,7 +114,7 @@ SOURCE_COPY_MESSAGES = rop(
     _SEND_OPTIONS,
     output="OutputHandleIndex",
     opens="fasttransfer-source",
-    summary=("MessageIdCount", "MessageIds", "CopyFlags", "SendOptions"),
+    summary=("MessageIds", "CopyFlags", "SendOptions"),
 )  # fmt: skip
 
 SOURCE_COPY_TO = rop(
@@ -127,7 +125,7 @@ SOURCE_COPY_TO = rop(
     *_TAGS,
     output="OutputHandleIndex",
     opens="fasttransfer-source",
-    summary=("Level", "CopyFlags", "SendOptions", "PropertyTagCount"),
+    summary=("Level", "CopyFlags", "SendOptions", "PropertyTags"),
 )  # fmt: skip
 
 SOURCE_COPY_PROPERTIES = rop(
@@ -157,7 +155,9 @@ SYNCHRONIZATION_CONFIGURE = rop(
     *_TAGS,
     output="OutputHandleIndex",
     opens="sync-download",
-    summary=("SynchronizationType", "SynchronizationFlags", "SendOptions", "SynchronizationExtraFlags"),
+    summary=(
+        "SynchronizationType", "SynchronizationFlags", "SendOptions", "SynchronizationExtraFlags", "PropertyTags",
+    ),
 )  # fmt: skip
 
 IMPORT_MESSAGE_CHANGE = rop(
@@ -176,6 +176,7 @@ MessageReadState = Layout(
     "MarkAsRead" / Bool8,
     name="MessageReadState",
     spec="MS-OXCROPS 2.2.13.3.1.1",
+    summary="{MessageId} MarkAsRead {MarkAsRead}",
 )
 
 IMPORT_READ_STATE_CHANGES = rop(
@@ -201,6 +202,7 @@ ImportDeletesValue = Layout(
     ),
     name="TaggedPropertyValue",
     spec="MS-OXCFXICS 2.2.3.2.4.5.1",
+    summary="{PropertyValue}",
 )
 """The one value of RopSynchronizationImportDeletes: its property id means nothing, its items are source keys."""
 
@@ -258,13 +260,14 @@ LongTermIdRange = Layout(
     "MaxLongTermId" / LongTermId,
     name="LongTermIdRange",
     spec="MS-OXCROPS 2.2.13.12.1.1",
+    summary="{MinLongTermId} to {MaxLongTermId}",
 )
 
 SET_LOCAL_REPLICA_MIDSET_DELETED = rop(
     0x93, "RopSetLocalReplicaMidsetDeleted", "2.2.13.12",
     "DataSize" / SizeOf(U16, "LongTermIdRanges", plus=4),
     *counted("LongTermIdRangeCount", "LongTermIdRanges", LongTermIdRange, U32),
-    summary=("LongTermIdRangeCount", "LongTermIdRanges"),
+    summary=("LongTermIdRanges",),
 )  # fmt: skip
 
 GET_LOCAL_REPLICA_IDS = rop(

@@ -5,6 +5,7 @@ import pytest
 from dissector.grammar.base import build, parse, trace
 from dissector.grammar.rops import oxcfxics as ics
 from dissector.model.ids import LongTermId, ObjectId
+from dissector.model.pcl import Xid
 from dissector.node import Severity, Undecoded
 from dissector.source import ByteSource
 from tests.dissector.grammar.rops.check import check_cover, diagnostics
@@ -246,6 +247,27 @@ def test_deleted_range_is_long_term_ids() -> None:
         "MinLongTermId": LongTermId(STORE_GUID, 0x1D0000, 0),
         "MaxLongTermId": LongTermId(STORE_GUID, 0x1D00FF, 0),
     }
+
+
+def test_source_keys_open() -> None:
+    key = Xid(STORE_GUID, bytes.fromhex("000000030006"))
+    data = bytes.fromhex(f"74 00 00 00 0100 02110000 01000000 1600 {STORE} 000000030006")
+    value, _ = parse(ics.IMPORT_DELETES.request, data)
+    assert value.PropertyValues[0].PropertyValue == [key]
+    data = bytes.fromhex(f"80 00 00 1900 1600 {STORE} 000000030006 01")
+    assert parse(ics.IMPORT_READ_STATE_CHANGES.request, data)[0].MessageReadStates[0].MessageId == key
+    move = next(vector for vector in VECTORS if vector.definition is ics.IMPORT_MESSAGE_MOVE)
+    value, _ = parse(ics.IMPORT_MESSAGE_MOVE.request, move.data)
+    assert value.SourceFolderId == Xid(STORE_GUID, bytes.fromhex("00000000000d"))
+    assert value.PredecessorChangeList == [Xid(STORE_GUID, bytes.fromhex("000000000027"))]
+    assert value.ChangeNumber == Xid(uuid.UUID(bytes_le=bytes.fromhex(CLIENT)), bytes.fromhex("6b042704"))
+
+
+def test_deletes_with_another_type_of_value() -> None:
+    data = bytes.fromhex("74 00 00 00 0100 03000000 07000000")
+    value, _ = parse(ics.IMPORT_DELETES.request, data)
+    assert value.PropertyValues[0].PropertyValue == 7
+    assert build(ics.IMPORT_DELETES.request, value) == data
 
 
 def test_cut_read_state_stays_in_its_size() -> None:
