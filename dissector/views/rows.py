@@ -146,11 +146,16 @@ def value_text(value: Any) -> str:
     if isinstance(value, dict):
         if "PropertyTag" in value:
             tag = value["PropertyTag"]
-            return f"{property_name(tag) or f'0x{tag:08X}'}={value_text(value.get('PropertyValue'))}"
+            told = error_text(value["ErrorCode"]) if "ErrorCode" in value else value_text(value.get("PropertyValue"))
+            return f"{property_name(tag) or f'0x{tag:08X}'}={told}" if tag >> 16 else told
         if "StringType" in value:
             return value_text(value.get("String") or "")
         return dict_text(value)
     return str(value)
+
+
+def error_text(code: int) -> str:
+    return error_name(code) or f"0x{code:08X}"
 
 
 def dict_text(value: dict[str, Any], most: int = 3) -> str:

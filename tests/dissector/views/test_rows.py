@@ -3,7 +3,7 @@ from dissector.grammar.rops.oxcnotif import NOTIFY
 from dissector.grammar.rops.oxctabl import QUERY_ROWS, SET_COLUMNS
 from dissector.session.exchange import Rop, RopSide
 from dissector.source import ByteSource
-from dissector.views.rows import summary
+from dissector.views.rows import summary, value_text
 
 
 def side(definition, text, is_response):  # type: ignore[no-untyped-def]
@@ -44,3 +44,14 @@ def test_a_dot_leads_into_a_structure() -> None:
 
 def test_an_empty_list_says_nothing() -> None:
     assert summary_of(SET_COLUMNS, "12 00 00 00 0000", "12 00 00000000 00") == "TableStatus=TBLSTAT_COMPLETE"
+
+
+def test_a_property_with_its_value_or_its_error() -> None:
+    assert value_text({"PropertyTag": 0x0037001F, "PropertyValue": "Hi"}) == "PidTagSubject='Hi'"
+    assert value_text({"Index": 0, "PropertyTag": 0x0E070003, "ErrorCode": 0x80070005}) == (
+        "PidTagMessageFlags=ecAccessDenied"
+    )
+    assert value_text({"Index": 0, "PropertyTag": 0x0E070003, "ErrorCode": 0x80ABCDEF}) == (
+        "PidTagMessageFlags=0x80ABCDEF"
+    )
+    assert value_text({"PropertyTag": 0x00001102, "PropertyValue": [b"\1"]}) == "[01]"  # an id that means nothing
