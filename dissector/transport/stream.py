@@ -6,7 +6,7 @@ private side of a direction belongs to the reassembler in tcp.py.
 
 from __future__ import annotations
 
-import ipaddress
+import socket
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -328,11 +328,11 @@ def _part(segment: Segment, skip: int, length: int) -> Segment:
 class Connection:
     """Two directions between a client and a server.
 
-    number: 0-based, in the order of first frames. client, server: (address, port).
+    number: 0-based, in the order of first frames. client, server: (address as text, port).
     directions[0] goes from client to server, directions[1] back.
     """
 
-    __slots__ = ("_early", "_keys", "_reset", "_settled", "client", "directions", "number", "server")
+    __slots__ = ("_early", "_ends", "_keys", "_reset", "_settled", "directions", "number")
 
     def __init__(self, number: int, key: bytes, data: Data) -> None:
         self.number = number
@@ -344,7 +344,25 @@ class Connection:
         self._early: list[Segment] | None = None  # held back until the roles are known
         self._settled = False  # they are
         self._reset = False
-        self.client, self.server = _endpoints(key)
+        self._ends: tuple[tuple[str, int], tuple[str, int]] | None = None
+
+    @property
+    def client(self) -> tuple[str, int]:
+        return self._endpoints()[0]
+
+    @property
+    def server(self) -> tuple[str, int]:
+        return self._endpoints()[1]
+
+    def _endpoints(self) -> tuple[tuple[str, int], tuple[str, int]]:
+        """Client and server as text, made when first asked for: most connections of a scan never are."""
+        if self._ends is None:
+            key = self._keys[0]
+            half = (len(key) - 4) // 2
+            family = socket.AF_INET if half == 4 else socket.AF_INET6
+            source, target = (socket.inet_ntop(family, key[at : at + half]) for at in (0, half))
+            self._ends = (source, int.from_bytes(key[-4:-2], "big")), (target, int.from_bytes(key[-2:], "big"))
+        return self._ends
 
     def __repr__(self) -> str:
         (client, client_port), (server, server_port) = self.client, self.server
@@ -359,15 +377,9 @@ class Connection:
         """The one that was taken for the client is the server."""
         self.directions = self.directions[1], self.directions[0]
         self._keys = self._keys[1], self._keys[0]
-        self.client, self.server = self.server, self.client
+        self._ends = None
         for side, direction in enumerate(self.directions):
             direction._side = side
 
     def _direction(self, key: bytes) -> Direction:
         return self.directions[0 if key == self._keys[0] else 1]
-
-
-def _endpoints(key: bytes) -> tuple[tuple[str, int], tuple[str, int]]:
-    half = (len(key) - 4) // 2
-    source, target = ipaddress.ip_address(key[:half]), ipaddress.ip_address(key[half : 2 * half])
-    return (str(source), int.from_bytes(key[-4:-2], "big")), (str(target), int.from_bytes(key[-2:], "big"))

@@ -45,7 +45,7 @@ _EARLY_SEGMENTS = 8
 #: How far before the first captured byte such a stream may begin, in bytes.
 _LEAD_IN = 1 << 20
 #: Connections remembered at the same time, and older ones of the same addresses and ports.
-_REMEMBERED = 65_536
+_REMEMBERED = 32_768
 _SIBLINGS = 4
 
 M = TypeVar("M")
