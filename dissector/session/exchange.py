@@ -20,6 +20,17 @@ from dissector.session.objects import NO_HANDLE, ServerObject, Session
 from dissector.source import ByteSource
 
 
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """Words for a field that carries a part of a joined stream: which part of which."""
+
+    field: str
+    text: str
+
+    def __call__(self, value: Any) -> str:
+        return self.text
+
+
 @dataclass(slots=True)
 class RopSide:
     """A ROP request or response where it stands in a ROP buffer.
@@ -38,6 +49,8 @@ class RopSide:
     params: Mapping[str, Any]
     is_response: bool
     error: GrammarError | None = None
+    carried: Carried | None = None
+    """Set by session.streams, where somebody joins streams."""
 
     @property
     def name(self) -> str:
@@ -55,6 +68,10 @@ class RopSide:
             )
             return node
         node = trace(self.layout, self.source, name, self.offset, end, **self.params)
+        if self.carried is not None:
+            for child in node.children:
+                if child.name == self.carried.field:
+                    child.labeller = self.carried
         if "inferred" in self.params:
             node.diagnose(
                 Severity.NOTE, f"{self.params['inferred']} is not in the capture; only one value fits the list's length"
