@@ -333,10 +333,10 @@ class Server:
             context.waiting = False
         return build(MAILBOX["NotificationWait"].response, {"EventPending": pending, "AuxiliaryBuffer": b""})
 
-    def _committed(self, happened: list[Event]) -> None:
-        """Called under the store's lock when a transaction is done."""
+    def _committed(self, happened: list[Event], told: Session | None) -> None:
+        """Called under the store's lock when a transaction is done. told: the session that knows already."""
         with self._lock:
-            sessions = [context.session for context in self.contexts.values()]
+            sessions = [context.session for context in self.contexts.values() if context.session is not told]
         for session in sessions:
             for event in happened:
                 session.tell(event)

@@ -132,6 +132,7 @@ class _Run:
                 last = None
                 break
             position = after
+        self._tell()
         if last is None or last.again is None:
             self._notify()
         parts = [self._payload(bytes(self.out))]
@@ -232,6 +233,12 @@ class _Run:
         if len(self.out) + len(response) > self.limit:
             raise CallError(BUFFER_TOO_SMALL)
         self.out += response
+
+    def _tell(self) -> None:
+        """What this request did is told in its own response, as Exchange does; others hear of it after the commit."""
+        for event in self.session.store.events:
+            self.session.tell(event)
+        self.session.store.told = self.session
 
     def _notify(self) -> None:
         for response in notify.pending(self.session, self.limit - len(self.out)):

@@ -100,7 +100,9 @@ class Store:
         self.lock = threading.RLock()
         self.clock = clock
         self.events: list[Any] = []
-        self.committed: Callable[[list[Any]], None] | None = None
+        self.committed: Callable[[list[Any], Any], None] | None = None
+        """Called with the events of a transaction once it is done, and with who was told of them already."""
+        self.told: Any = None
         self.generations: dict[tuple[int, int], int] = {}
         self._depth = 0
         place = ":memory:" if path is None else str(path)
@@ -146,17 +148,18 @@ class Store:
                 return
             self.connection.execute("BEGIN")
             self._depth = 1
-            self.events = []
+            self.events, self.told = [], None
             try:
                 yield
             except BaseException:
-                self.connection.execute("ROLLBACK")
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
                 self.events = []
                 raise
             else:
                 self.connection.execute("COMMIT")
                 if self.events and self.committed is not None:
-                    self.committed(self.events)
+                    self.committed(self.events, self.told)
             finally:
                 self._depth = 0
 

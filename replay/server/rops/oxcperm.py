@@ -42,7 +42,9 @@ def _members(folder: FolderObject) -> dict[int, Properties]:
 
 def modify_permissions(call: Call) -> Fields:
     folder, request = call.folder(), call.request
-    members = {} if request["ModifyFlags"] & REPLACE else _members(folder)
+    members = _members(folder)
+    if request["ModifyFlags"] & REPLACE:
+        members = {member: members[member] for member, _ in STANDARD if member in members}
     for one in request["PermissionsData"]:
         _modify(members, one["PermissionDataFlags"], _properties(one["PropertyValues"], folder.codec))
     store, bag = folder.logon.store, folder.folder.bag

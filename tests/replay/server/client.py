@@ -34,6 +34,7 @@ class Client:
         self.counter = 0
         self.columns: dict[int, tuple[int, ...]] = {}
         self.elapsed = b""
+        self.notified: list[Any] = []
 
     def __enter__(self) -> Client:
         return self
@@ -128,7 +129,10 @@ class Client:
             code = int.from_bytes(data[at + 2 : at + 6], "little") if definition.has_return_value else 0
             value, at = parse(definition.response_layout(code), data, at, logon_flags=1, **params)
             value["Name"] = definition.name
-            found.append(value)
+            if definition.name == "RopNotify":
+                self.notified.append(value["NotificationData"])
+            else:
+                found.append(value)
         return found
 
     def call(self, name: str, *handles: int, expect: int | None = 0, params: Any = None, **fields: Any) -> Any:
@@ -159,6 +163,11 @@ class Client:
             if name == "RopSetColumns" and not expect:
                 self.columns[handles[0]] = tuple(fields["PropertyTags"])
         return response
+
+    def told(self) -> list[Any]:
+        """The NotificationData that came since the last time."""
+        found, self.notified = self.notified, []
+        return found
 
     # What tests do all the time.
 

@@ -171,7 +171,9 @@ def test_move_and_copy_folders(client: Client, root: int) -> None:
     common = {"WantAsynchronous": False, "UseUnicode": True, "FolderId": source["FolderId"]}
     client.call("RopCopyFolder", root, target["Handle"], WantRecursive=True, NewFolderName="copy", **common)
     assert names(client, target["Handle"], flags=4) == ["copy", "below"]
-    table = client.table("RopGetHierarchyTable", target["Handle"], 0x67480014, 0x3001001F, 0x36020003, 0x36170003, flags=4)
+    table = client.table(
+        "RopGetHierarchyTable", target["Handle"], 0x67480014, 0x3001001F, 0x36020003, 0x36170003, flags=4
+    )
     rows = client.rows(table)
     assert [row[1:] for row in rows] == [["copy", 1, 1], ["below", 1, 0]]
     client.call("RopMoveFolder", root, target["Handle"], NewFolderName="copy", **common, expect=DUPLICATE)
@@ -223,7 +225,12 @@ def test_search_folders(client: Client, logon: Any, root: int) -> None:
 
     def criteria(folder: Any, ids: list[Any], flags: int, expect: int = 0) -> None:
         client.call(
-            "RopSetSearchCriteria", folder["Handle"], RestrictionData=red, FolderIds=ids, SearchFlags=flags, expect=expect
+            "RopSetSearchCriteria",
+            folder["Handle"],
+            RestrictionData=red,
+            FolderIds=ids,
+            SearchFlags=flags,
+            expect=expect,
         )
 
     criteria(place, [place["FolderId"]], 2, expect=0x461)

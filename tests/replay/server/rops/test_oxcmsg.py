@@ -139,7 +139,12 @@ def test_changes_are_invisible_until_saved(server: RunningServer, client: Client
     before = client.get(again, 0x67A40014, 0x65E20102, 0x65E30102)
     client.save(made)
     assert client.get(again, 0x0037001F) == ["first"]
-    after = client.get(client.open_message(place["Handle"], place["FolderId"], identifier)["Handle"], 0x67A40014, 0x65E20102, 0x65E30102)
+    after = client.get(
+        client.open_message(place["Handle"], place["FolderId"], identifier)["Handle"],
+        0x67A40014,
+        0x65E20102,
+        0x65E30102,
+    )
     assert all(one != other for one, other in zip(before, after, strict=True))
 
 
@@ -273,7 +278,11 @@ def test_status(client: Client, place: Any) -> None:
 
     def change(flags: int, mask: int) -> int:
         return client.call(
-            "RopSetMessageStatus", place["Handle"], MessageId=identifier, MessageStatusFlags=flags, MessageStatusMask=mask
+            "RopSetMessageStatus",
+            place["Handle"],
+            MessageId=identifier,
+            MessageStatusFlags=flags,
+            MessageStatusMask=mask,
         )["MessageStatusFlags"]
 
     assert change(0x1000, 0x1000) == 0

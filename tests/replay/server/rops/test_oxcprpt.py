@@ -196,7 +196,12 @@ def test_copy_folders_and_cycles(client: Client, logon: Any) -> None:
 
 def test_subjects(client: Client, logon: Any, message: int) -> None:
     tags = 0x0037001F, 0x003D001F, 0x0E1D001F
-    for subject, prefix, normal in (("RE: x", "RE: ", "x"), ("Note: x", "", "Note: x"), ("a:b", "a:", "b"), ("", "", "")):
+    for subject, prefix, normal in (
+        ("RE: x", "RE: ", "x"),
+        ("Note: x", "", "Note: x"),
+        ("a:b", "a:", "b"),
+        ("", "", ""),
+    ):
         client.set(message, (0x0037001F, subject))
         assert client.get(message, *tags) == [subject, prefix, normal]
     client.set(message, (0x003D001F, "AW: "), (0x0E1D001F, "normal"))

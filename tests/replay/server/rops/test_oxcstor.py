@@ -104,7 +104,9 @@ def test_per_user_information(client: Client, logon: Any) -> None:
         )  # fmt: skip
         read, finished = read + part["Data"], part["HasFinished"]
     assert read == data
-    client.call("RopReadPerUserInformation", handle, FolderId=folder, DataOffset=10**6, MaxDataSize=0, expect=0x80004005)
+    client.call(
+        "RopReadPerUserInformation", handle, FolderId=folder, DataOffset=10**6, MaxDataSize=0, expect=0x80004005
+    )
 
 
 def test_store_state_and_servers(client: Client, logon: Any) -> None:

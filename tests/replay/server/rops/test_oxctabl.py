@@ -110,9 +110,7 @@ def test_without_columns(client: Client, place: Any) -> None:
     assert table["RowCount"] == 10
     handle = table["Handle"]
     client.call("RopQueryRows", handle, QueryRowsFlags=0, ForwardRead=True, RowCount=1, expect=NULL_OBJECT)
-    client.call(
-        "RopFindRow", handle, FindRowFlags=0, RestrictionData=None, Origin=0, Bookmark=b"", expect=NULL_OBJECT
-    )
+    client.call("RopFindRow", handle, FindRowFlags=0, RestrictionData=None, Origin=0, Bookmark=b"", expect=NULL_OBJECT)
     for tags in ([], [0x00370000], [0x0037000A], [0x00370999]):
         client.call("RopSetColumns", handle, SetColumnsFlags=0, PropertyTags=tags, expect=INVALID)
     client.call("RopSetColumns", place["Handle"], SetColumnsFlags=0, PropertyTags=[SUBJECT], expect=NOT_SUPPORTED)
