@@ -6,7 +6,8 @@ the table (Param "columns"); without them the row alone stays unread, for it com
 
 Servers and parsers differ in two places, where the published text is followed: InsertAfterTableRowFolderID is there for
 folder rows too, and ParentFolderId is there for messages of search folders (S and M both set) but not for plain
-messages.
+messages. The fields of type 0x0200 (HierarchyChanged, FolderIDNumber, FolderIDs) are not in the published text any more;
+one implementation knows them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from dissector.grammar.base import (
     U32,
     Bool8,
     Count,
-    Data,
     Enumerated,
     Flags,
     Layout,
@@ -30,12 +30,13 @@ from dissector.grammar.base import (
 )  # fmt: skip
 from dissector.grammar.ids import FolderId, MessageId
 from dissector.grammar.properties import PropertyRow, PropertyTag
+from dissector.grammar.xid import Xid
 
 _TYPE = this.NotificationFlags & 0x0FFF
 _IS_MESSAGE = (this.NotificationFlags & 0x8000) != 0
 _IS_SEARCH = (this.NotificationFlags & 0x4000) != 0
 
-_NEW_MAIL, _TABLE, _STATUS, _RESERVED = _TYPE == 0x0002, _TYPE == 0x0100, _TYPE == 0x0200, _TYPE == 0x0400
+_NEW_MAIL, _TABLE, _STATUS = _TYPE == 0x0002, _TYPE == 0x0100, _TYPE == 0x0200
 _MOVED = (_TYPE == 0x0020) | (_TYPE == 0x0040)
 _WITH_PARENT = ((_TYPE == 0x0004) | (_TYPE == 0x0008) | _MOVED) & (_IS_MESSAGE == _IS_SEARCH)
 _WITH_TAGS = (_TYPE == 0x0004) | (_TYPE == 0x0010)
@@ -60,7 +61,7 @@ NotificationData = Layout(
     / When(_ROW_AFTER, When(this.TableRowDataSize, Sized(this.TableRowDataSize, PropertyRow(Param("columns"))))),
     "HierarchyChanged" / When(_STATUS, Bool8),
     "FolderIDNumber" / When(_STATUS, Count(U32, "FolderIDs")),
-    "FolderIDs" / When(_STATUS, Rows(this.FolderIDNumber, Data(22))),
+    "FolderIDs" / When(_STATUS, Rows(this.FolderIDNumber, Sized(22, Xid))),
     "FolderId" / When(_OF_OBJECT, FolderId),
     "MessageId" / When(_OF_OBJECT & _IS_MESSAGE, MessageId),
     "ParentFolderId" / When(_WITH_PARENT, FolderId),

@@ -1,5 +1,6 @@
 """NotificationData, one vector per combination of type and flags; bytes by hand from [MS-OXCNOTIF] 2.2.1.4.1.2."""
 
+import uuid
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from dissector.grammar.base import build, parse, trace
 from dissector.grammar.notifications import NotificationData
 from dissector.model.ids import ObjectId
+from dissector.model.pcl import Xid
 from dissector.node import Severity, Undecoded
 from dissector.pipeline import dissect
 from dissector.source import ByteSource
@@ -117,6 +119,11 @@ def test_named_in_words() -> None:
     assert tree.find("NotificationFlags").label == "ObjectCreated | S: search folder | M: message"
     tree = trace(NotificationData, ByteSource("x", bytes.fromhex(f"0001 0400 {FID}")), "x")
     assert tree.find("TableEventType").label == "TableRowDeleted"
+
+
+def test_folders_of_a_hierarchy_event_are_ids() -> None:
+    value, _ = parse(NotificationData, bytes.fromhex("0002 01 01000000" + "ab" * 16 + "000000000001"))
+    assert value.FolderIDs == [Xid(uuid.UUID("abababab-abab-abab-abab-abababababab"), b"\0\0\0\0\0\1")]
 
 
 def test_built_without_counts() -> None:
