@@ -6,8 +6,8 @@ the table (Param "columns"); without them the row alone stays unread, for it com
 
 Servers and parsers differ in two places, where the published text is followed: InsertAfterTableRowFolderID is there for
 folder rows too, and ParentFolderId is there for messages of search folders (S and M both set) but not for plain
-messages. The fields of type 0x0200 (HierarchyChanged, FolderIDNumber, FolderIDs) are not in the published text any more;
-one implementation knows them.
+messages. The fields of type 0x0200 (HierarchyChanged, FolderIDNumber, FolderIDs) are not in the published text; one
+implementation knows them.
 """
 
 from __future__ import annotations
