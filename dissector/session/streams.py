@@ -12,22 +12,17 @@ bytes of open ones only as far as it was told to.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from dissector.grammar.base import trace
+from dissector.grammar.base import labeller_of
 from dissector.grammar.ics import ROOT_BY_OBJECT, ROOT_BY_ROP, ROOT_BY_SOURCE_OPERATION, ROOT_BY_SYNC_TYPE
-from dissector.grammar.icstree import Gap, trace_parts
-from dissector.grammar.idset import SET_FORMS, IdsetReading, read_idset
-from dissector.grammar.names import property_name
 from dissector.grammar.rops.base import SERVER_BUSY, SUCCESS
-from dissector.model.ids import ObjectId
-from dissector.node import Node, Severity, undecoded
+from dissector.node import Severity
 from dissector.session.account import Account
 from dissector.session.exchange import Carried, Exchange, Rop, RopSide
 from dissector.session.objects import NO_HANDLE, Session
+from dissector.session.stream import Buffer, Failure, StateUpload, Stream
 from dissector.session.tracker import CLOSING_CALLS, WITH_VALUE
-from dissector.source import ByteSource, joined
 
 KEEP_ALL = 1 << 62
 
@@ -49,209 +44,6 @@ DONE = 3
 """TransferStatus of the last buffer."""
 ERRORS_KEPT = 20
 START_MISSING = "the capture does not show how this transfer began"
-
-
-class Buffer(NamedTuple):
-    """One transfer buffer. offset, length: in the stream. sent: bytes on the wire, of which the server took `length`.
-
-    frame: of the message that carried it. status: TransferStatus (None: no response captured). done, total: progress
-    as InProgressCount and TotalStepCount.
-    """
-
-    exchange: int
-    frame: int
-    offset: int
-    length: int
-    sent: int
-    status: int | None
-    done: int | None
-    total: int | None
-
-
-class Failure(NamedTuple):
-    """A ROP of the context that failed."""
-
-    exchange: int
-    frame: int
-    rop: str
-    code: int
-
-
-@dataclass(slots=True, eq=False)
-class StateUpload:
-    """One property of the ICS state as a client uploaded it [MS-OXCFXICS] 2.2.3.2.2.
-
-    stream: number of the context. tag: None where RopSynchronizationUploadStateStreamBegin was not captured. announced:
-    the size it gave. ended: whether RopSynchronizationUploadStateStreamEnd came. refused: ReturnValue of a ROP that
-    failed.
-    """
-
-    stream: int
-    tag: int | None
-    announced: int | None
-    exchange: int
-    frame: int
-    last_frame: int = 0
-    parts: list[tuple[ByteSource, int, int]] = field(default_factory=list)
-    size: int = 0
-    ended: bool = False
-    refused: int | None = None
-
-    @property
-    def name(self) -> str:
-        return (property_name(self.tag) or f"0x{self.tag:08X}") if self.tag is not None else "state property"
-
-    @property
-    def bootstrap(self) -> bool:
-        """Whether it says that the client has nothing yet."""
-        return self.ended and self.size == 0 and self.announced == 0
-
-    @property
-    def why(self) -> str:
-        """Why it is not complete; '' when it is."""
-        if self.refused is not None:
-            return f"refused with 0x{self.refused:08X}"
-        if self.tag is None:
-            return "the capture does not show how its upload began"
-        if not self.ended:
-            return "its upload does not end"
-        return f"{self.announced} bytes were announced, {self.size} came" if self.size != self.announced else ""
-
-    def source(self) -> ByteSource:
-        return joined(f"{self.name} uploaded to stream {self.stream}", self.parts)
-
-    def reading(self) -> IdsetReading | None:
-        """The set in it; None where the property is no set."""
-        form = SET_FORMS.get(self.tag >> 16) if self.tag is not None else None
-        return read_idset(self.source().data, form) if form is not None else None
-
-    def tree(self) -> Node:
-        source = self.source()
-        form = SET_FORMS.get(self.tag >> 16) if self.tag is not None else None
-        if form is None:
-            what = "no set is kept in this property" if self.tag is not None else self.why
-            node = Node(self.name, source, 0, self.size)
-            node.children.append(undecoded(source, 0, self.size, Severity.NO_CONTEXT, what))
-            return node
-        node = trace(form, source, self.name)
-        if node.end < self.size:
-            rest = undecoded(source, node.end, self.size - node.end, Severity.MALFORMED, "bytes are left over")
-            if any(found.diagnostics for found in node.walk()):
-                rest.diagnostics.clear()
-            node.children.append(rest)
-            node.length = self.size
-        if not self.size:
-            node.labeller = Carried("", "empty: the client has nothing yet (bootstrap)" if self.bootstrap else "empty")
-        if self.why:
-            node.diagnose(Severity.NOTE, self.why)
-        return node
-
-
-@dataclass(slots=True, eq=False)
-class Stream:
-    """The bytes of one context, and what became of it.
-
-    number: 1-based, in order of appearance. direction: "download", "upload", or "collector" (an upload context whose
-    changes come in ROPs of their own, so that it has states but no bytes). root: one of ics.ROOTS; None where it is not
-    known (inferred: it was told by the elements). opened_by: the ROP, '' where it was not captured. of: the stream
-    whose state this one is (RopSynchronizationGetTransferState). options: the fields of the opening ROP that decide
-    what the stream holds, in words. folder, message: what the context was opened on.
-    size: in bytes. gaps: where bytes are missing. complete, why: see ended().
-    """
-
-    number: int
-    session: int
-    handle: int | None
-    direction: str
-    root: str | None
-    opened_by: str
-    exchange: int
-    frame: int
-    codepage: str | None = None
-    logon_id: int | None = None
-    folder: ObjectId | None = None
-    folder_name: str = ""
-    message: ObjectId | None = None
-    of: int | None = None
-    options: dict[str, int] = field(default_factory=dict)
-    buffers: list[Buffer] = field(default_factory=list)
-    size: int = 0
-    gaps: list[Gap] = field(default_factory=list)
-    states: list[StateUpload] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    backoffs: int = 0
-    backoff_ms: int = 0
-    assumed: int = 0
-    """Uploaded buffers without a captured response, which were taken as used in full."""
-    last_exchange: int = 0
-    last_frame: int = 0
-    complete: bool = False
-    why: str = ""
-    account: Account = field(default_factory=lambda: Account(None))
-    parts: list[tuple[ByteSource, int, int]] | None = None
-    """Where its bytes lie; None where they were not kept."""
-
-    @property
-    def inferred(self) -> bool:
-        return self.account.inferred
-
-    @property
-    def label(self) -> str:
-        return f"stream {self.number}" + (f" ({self.root})" if self.root is not None else "")
-
-    @property
-    def first_frame(self) -> int:
-        return self.buffers[0].frame if self.buffers else self.frame
-
-    def source(self) -> ByteSource:
-        """Its bytes, each of which leads to its frames. Raises ValueError where they were not kept."""
-        if self.parts is None:
-            raise ValueError(f"the bytes of {self.label} were not kept")
-        return joined(self.label, self.parts)
-
-    def tree(self, source: ByteSource | None = None) -> Node:
-        """The annotated tree of all of it."""
-        children = list(self.tree_parts(source))
-        tree = children.pop()
-        tree.children = children
-        return tree
-
-    def tree_parts(self, source: ByteSource | None = None) -> Iterator[Node]:
-        """The tree piece by piece: see icstree.trace_parts."""
-        root = None if self.inferred else self.root
-        return trace_parts(
-            source or self.source(), root, name=self.root or "stream", codepage=self.codepage, gaps=self.gaps,
-            unsent="" if self.complete else self.why,
-        )  # fmt: skip
-
-    def add(self, source: ByteSource, offset: int, buffer: Buffer, keep: int) -> None:
-        """Take the next buffer, whose bytes stand at source.data[offset:]."""
-        self.buffers.append(buffer)
-        self.last_exchange, self.last_frame = buffer.exchange, buffer.frame
-        if not buffer.length:
-            return
-        self.size += buffer.length
-        self.account.feed(source.data[offset : offset + buffer.length])
-        if self.size > keep:
-            self.parts = None
-        if self.parts is not None:
-            self.parts.append((source, offset, buffer.length))
-
-    def missing(self, why: str) -> None:
-        """Bytes are missing at this place."""
-        self.gaps.append(Gap(self.size, why))
-        self.account.gap()
-
-    def ended(self, complete: bool, why: str) -> None:
-        """No more comes. complete: the protocol says that all was sent; why: what happened instead."""
-        if self.gaps and self.gaps[-1].offset == self.size and self.size and not complete:
-            why = f"{self.gaps[-1].why}; {why}"
-        self.account.finish()
-        self.root = self.account.root
-        lost = [gap.why for gap in self.gaps]
-        if complete and lost:
-            complete, why = False, lost[0] if len(lost) == 1 else f"{lost[0]}, and {len(lost) - 1} more holes"
-        self.complete, self.why = complete, "" if complete else why
 
 
 class Joined(NamedTuple):
@@ -407,14 +199,9 @@ class _Step:
         self.streams._over.pop(key, None)
         if rop.rop_id not in OPENING or rop.request is None or rop.request.value is None:
             return
-        request = rop.request.value
         direction = {DESTINATION_CONFIGURE: "upload", OPEN_COLLECTOR: "collector"}.get(rop.rop_id, "download")
         stream = self.begin(key, rop, direction, _root(rop), rop.name)
-        stream.options = {
-            name: value
-            for name, value in request.items()
-            if isinstance(value, int) and name not in ("RopId", "LogonId") and not name.endswith(("Index", "Size"))
-        }
+        stream.options = _options(rop.request)
         if rop.rop_id == GET_TRANSFER_STATE:
             parent = self.session.number, rop.handles.get("InputHandleIndex")
             other = self.streams._open.get(parent)
@@ -575,6 +362,17 @@ class _Step:
         self.streams._state[key] = made
         stream.states.append(made)
         return made
+
+
+def _options(side: RopSide) -> dict[str, str]:
+    """The numbers of a request, but those that say nothing of the stream, in words."""
+    found = {}
+    for one in side.layout.subcons if side.layout is not None else ():
+        value = side.value.get(one.name)
+        if isinstance(value, int) and one.name not in ("RopId", "LogonId") and not one.name.endswith(("Index", "Size")):
+            label = labeller_of(one.subcon)
+            found[one.name] = (label(value) if label is not None else "") or str(value)
+    return found
 
 
 def _root(rop: Rop) -> str | None:
