@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -71,22 +71,27 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 }
 OPERATORS["~"] = OPERATORS["matches"]
 
-Test = Callable[[Row], bool]
+Test = Callable[[Any], bool]
+Fields = Mapping[str, Callable[[Any], Any]]
 
 
 def _same_kind(have: Any, want: Any) -> bool:
     return isinstance(have, str) == isinstance(want, str)
 
 
-def _field(name: str) -> Callable[[Row], Any]:
-    field = FIELDS.get(name)
-    if field is None:
-        raise FilterError(f"-Y: no field is called {str(name)!r}; there are {', '.join(FIELDS)}, and ROP names")
-    return field
-
-
 @v_args(inline=True)
 class _Tests(Transformer[Any, Test]):
+    def __init__(self, fields: Fields) -> None:
+        super().__init__()
+        self.fields = fields
+
+    def field(self, name: str) -> Callable[[Any], Any]:
+        field = self.fields.get(name)
+        if field is None:
+            known = ", ".join(self.fields)
+            raise FilterError(f"-Y: no field is called {str(name)!r}; there are {known}, and ROP names")
+        return field
+
     def number(self, text: str) -> float | int:
         return float(text) if "." in text else int(text, 0)
 
@@ -97,7 +102,7 @@ class _Tests(Transformer[Any, Test]):
         return str(text)
 
     def compare(self, name: str, symbol: str, want: Any) -> Test:
-        field, test = _field(name), OPERATORS[symbol]
+        field, test = self.field(name), OPERATORS[symbol]
         if symbol in ("matches", "~"):
             try:
                 re.compile(str(want))
@@ -115,7 +120,7 @@ class _Tests(Transformer[Any, Test]):
         return passes
 
     def member(self, name: str, *wanted: Any) -> Test:
-        field = _field(name)
+        field = self.field(name)
 
         def passes(row: Row) -> bool:
             have = field(row)
@@ -127,8 +132,9 @@ class _Tests(Transformer[Any, Test]):
         if name.startswith("Rop"):
             if name not in BY_NAME:
                 raise FilterError(f"-Y: no ROP is called {name}; `dissector rops` lists them")
-            return lambda row: row.rop == name
-        field = _field(name)
+            field = self.field("rop")
+            return lambda row: field(row) == name
+        field = self.field(name)
         return lambda row: field(row) is not None
 
     def negation(self, test: Test) -> Test:
@@ -146,12 +152,12 @@ def _parser() -> Lark:
     return Lark(GRAMMAR, parser="lalr", transformer=None, maybe_placeholders=False)
 
 
-def compile_filter(expression: str) -> Test:
-    """A test of rows. Raises FilterError with the place in the expression that does not parse."""
+def compile_filter(expression: str, fields: Fields = FIELDS) -> Test:
+    """A test of rows, of which `fields` gives the fields. Raises FilterError with the place in the expression that does not parse."""
     if not expression.strip():
         return lambda row: True
     try:
-        return _Tests().transform(_parser().parse(expression))
+        return _Tests(fields).transform(_parser().parse(expression))
     except UnexpectedInput as error:
         ended = isinstance(error, UnexpectedEOF) or getattr(getattr(error, "token", None), "type", "") == "$END"
         place = "at its end" if ended else f"at column {getattr(error, 'column', 0)}"

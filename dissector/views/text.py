@@ -73,10 +73,15 @@ def tree_lines(root: Node, palette: Palette = PLAIN, depth: int = 0) -> Iterator
     while stack:
         node, level, outer = stack.pop()
         yield _line(node, level, outer, palette)
-        for found in node.diagnostics:
-            colour = palette.note if found.severity is Severity.NOTE else palette.bad
-            yield f"{'':12}  {'  ' * level}  {colour}{found.severity.value}: {_printable(found.message)}{palette.off}"
+        yield from diagnostic_lines(node, level, palette)
         stack.extend((child, level + 1, node.source) for child in reversed(node.children))
+
+
+def diagnostic_lines(node: Node, level: int, palette: Palette) -> Iterator[str]:
+    """What went wrong at a node."""
+    for found in node.diagnostics:
+        colour = palette.note if found.severity is Severity.NOTE else palette.bad
+        yield f"{'':12}  {'  ' * level}  {colour}{found.severity.value}: {_printable(found.message)}{palette.off}"
 
 
 def _line(node: Node, level: int, outer: ByteSource | None, palette: Palette) -> str:
