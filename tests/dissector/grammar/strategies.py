@@ -152,9 +152,14 @@ class Generator:
         except MalformedError:
             reject()
 
-    def text(self, con: base.Text) -> str:
-        text = str(self.draw(TEXT))
-        return text if con.codec != "latin-1" else text.replace("\u20ac", "")
+    def text(self, con: base.Text, context: Container) -> str | bytes:
+        text, encoding = str(self.draw(TEXT)), con.encoding(context)
+        try:
+            raw = base.encode_text(text, encoding)
+        except (UnicodeError, LookupError):
+            reject()
+        assume(con.width == 2 or b"\0" not in raw)
+        return base.decode_text(raw, encoding)
 
     def enumerated(self, con: base.Enumerated, context: Container) -> int:
         known = sorted(names._enums().get(con.table, {}))
@@ -214,7 +219,7 @@ RULES: tuple[tuple[Any, Callable[[Generator, Any, Container], Any]], ...] = (
     (base._Bool, lambda g, con, context: g.draw(st.sampled_from([False, True, False, True, 0x7F]))),
     (base._Float, lambda g, con, context: g.draw(st.floats(width=con.size * 8))),
     (base._Guid, lambda g, con, context: g.draw(st.uuids())),
-    (base.Text, lambda g, con, context: g.text(con)),
+    (base.Text, lambda g, con, context: g.text(con, context)),
     (base.Data, lambda g, con, context: g.sized_bytes(evaluate(con.size, context))),
     (base._Rest, lambda g, con, context: g.draw(st.binary(max_size=5))),
     (base.Choice, lambda g, con, context: g.choice(con, context)),
