@@ -14,10 +14,9 @@ from typing import Any, BinaryIO, Self
 
 from dissector.capture import Capture, open_capture
 from dissector.emsmdb import calls_from
-from dissector.node import Diagnostic
 from dissector.session.exchange import Exchange
 from dissector.session.tracker import Tracker
-from dissector.transport.messages import HttpExchange, Opaque, RpcCall
+from dissector.transport.messages import HttpExchange, Message, Opaque, RpcCall, RpcControl
 from dissector.transport.protocols import Handler
 from dissector.transport.tcp import reassemble
 
@@ -30,8 +29,17 @@ class Tally:
     http_other: int = 0
     rpc_calls: int = 0
     rpc_other: Counter[str] = field(default_factory=Counter)
+    rpc_control: Counter[str] = field(default_factory=Counter)
+    """PDUs that belong to no call, by type: bind, bind_ack, auth3, rts, ..."""
     opaque: list[Opaque] = field(default_factory=list)
-    diagnostics: list[tuple[int, Diagnostic]] = field(default_factory=list)
+    trouble: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(severity, message) of what the transport said of its messages: holes, late starts, cut bodies."""
+
+    def note(self, message: Message) -> None:
+        parts = (message.request, message.response) if isinstance(message, HttpExchange | RpcCall) else (message,)
+        for part in parts:
+            for found in part.diagnostics if part is not None else ():
+                self.trouble[found.severity.value, found.message] += 1
 
 
 class Dissection:
@@ -49,15 +57,19 @@ class Dissection:
     def __exit__(self, *_: object) -> None:
         self.capture.close()
 
-    def messages(self) -> Iterator[Any]:
+    def messages(self) -> Iterator[Message]:
         """HttpExchange, RpcCall, RpcControl and Opaque, in order of completion."""
         return reassemble(self.capture.segments(), self.capture.data, Handler())
 
     def exchanges(self) -> Iterator[Exchange]:
         tally = self.tally
         for message in self.messages():
+            tally.note(message)
             if isinstance(message, Opaque):
                 tally.opaque.append(message)
+                continue
+            if isinstance(message, RpcControl):
+                tally.rpc_control[message.name] += 1
                 continue
             call = calls_from(message, self._known)
             if isinstance(message, HttpExchange):

@@ -70,11 +70,11 @@ class GrammarError(Exception):
         self.severity, self.message, self.offset = severity, message, offset
 
 
-class MalformedError(ConstructError):
+class MalformedError(ConstructError):  # type: ignore[misc]
     """The bytes break the layout."""
 
 
-class NoContextError(ConstructError):
+class NoContextError(ConstructError):  # type: ignore[misc]
     """The layout depends on something the capture did not show (a column set, a logon)."""
 
 

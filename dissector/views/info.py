@@ -35,10 +35,11 @@ def gather(dissection: Dissection) -> dict[str, Any]:
         for found in exchange.diagnostics:
             notes[found.severity.value, found.message] += 1
     tally, tracker = dissection.tally, dissection.tracker
+    notes.update(tally.trouble)
     return {
         "capture": _capture_facts(dissection),
         "http": {"exchanges": tally.http_exchanges, "not_mapi": tally.http_other},
-        "rpc": {"calls": tally.rpc_calls, "not_mapi": dict(tally.rpc_other)},
+        "rpc": {"calls": tally.rpc_calls, "not_mapi": dict(tally.rpc_other), "control": dict(tally.rpc_control)},
         "opaque": [
             {"kind": one.kind, "label": one.label, "bytes": one.bytes, "frame": one.first_frame} for one in tally.opaque
         ],
