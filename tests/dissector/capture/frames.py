@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from dissector.capture import Capture, Summary, open_capture
+from dissector.capture import Capture, Segment, Summary, open_capture
 from dissector.transport.tcp import Connection, TcpStats, reassemble
 
 #: A side of a connection: runs of bytes, and the lengths of gaps between them.
@@ -137,3 +137,19 @@ def interface(link_type: int = 1, order: str = "<", snaplen: int = 0, options: b
 def packet(frame: bytes, time: int = 0, number: int = 0, order: str = "<", options: bytes = b"") -> bytes:
     head = struct.pack(order + "5I", number, time >> 32, time & 0xFFFFFFFF, len(frame), len(frame))
     return block(6, head + frame + bytes(-len(frame) % 4) + options, order)
+
+
+FRAMES = [ethernet(ipv4(tcp(100 + 3 * number, b"abc"))) + bytes(number % 5) for number in range(6)]
+TIME = 1_700_000_000
+
+
+def walk(content: bytes, path: Path) -> tuple[list[Segment], list[bytes], Summary]:
+    """Segments, payloads and summary of a file with this content."""
+    path.write_bytes(content)
+    with open_capture(path, engine="native") as capture:
+        segments = list(capture.segments())
+        return segments, [capture.data[s[6] : s[6] + s[7]] for s in segments], capture.summary
+
+
+def pcapng_file() -> bytes:
+    return section() + interface() + b"".join(packet(frame) for frame in FRAMES)
