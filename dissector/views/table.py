@@ -11,7 +11,7 @@ from dissector.verify import Report
 from dissector.views.rows import Row
 from dissector.views.text import COLOUR, PLAIN
 
-HEAD = f"{'exch':>5} {'frame':>6} {'time':>11}  {'call':<11} {'ROP':<43} {'handle':>15}  {'result':<22} summary"
+HEAD = f"{'exch':>5} {'frame':>6} {'time':>10}  {'ROP or (call)':<43} {'handle':>13} {'result':<10} summary"
 
 
 def list_lines(rows: Iterable[Row], colour: bool) -> Iterator[str]:
@@ -25,9 +25,9 @@ def list_lines(rows: Iterable[Row], colour: bool) -> Iterator[str]:
         first = row.time if first is None else first
         same = row.exchange == exchange
         exchange = row.exchange
-        where = f"{'':5} {'':6} {'':11}" if same else f"{row.exchange:5} {row.frame:6} {row.time - first:11.6f}"
-        call = "" if same else row.call
-        line = f"{where}  {call:<11} {row.rop or '-':<43} {_handle(row):>15}  {_result(row):<22} {row.summary}"
+        where = " " * 23 if same else f"{row.exchange:5} {row.frame:6} {row.time - first:10.6f}"
+        what = row.rop or f"({row.call})"
+        line = f"{where}  {what:<43} {_handle(row):>13} {_result(row):<10} {row.summary}"
         line = line[:width].rstrip()
         yield f"{palette.bad}{line}{palette.off}" if row.return_code and colour else line
 

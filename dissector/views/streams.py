@@ -1,0 +1,250 @@
+"""FastTransfer streams as rows, text and JSON: `dissector streams`, and what `dissector tree` adds to an exchange."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dissector.grammar.idset import IdsetReading
+from dissector.grammar.names import error_name
+from dissector.node import Node
+from dissector.session.stream import StateUpload, Stream
+from dissector.session.streams import Joined
+from dissector.source import ByteSource
+from dissector.views.hexdump import hexdump
+from dissector.views.json import node_json, plain
+from dissector.views.text import PLAIN, Palette, diagnostic_lines, hex_lines, tree_lines
+
+SHOWN_WITH_EXCHANGES = 64 << 20
+"""`dissector tree` shows streams up to this many bytes; longer ones only `dissector streams --tree` does."""
+PIECEWISE = frozenset(("contentsSync", "hierarchySync", "messageList"))
+"""Roots that are shown message by message: their first line needs none of what is below it."""
+
+
+@dataclass(slots=True)
+class StreamRow:
+    """A stream in one line: what `dissector streams` prints and what -Y filters on.
+
+    exchange, frame: where it was opened (or first seen). first_frame: of the first buffer; last_exchange, last_frame:
+    where it ended. complete: all was sent and captured; why: '' or what happened instead. uploaded, returned: the sets
+    of the state that went up before it, and of the one in it, by property.
+    """
+
+    stream: int
+    session: int
+    handle: int | None
+    direction: str
+    root: str | None
+    inferred: bool
+    opened_by: str
+    of: int | None
+    exchange: int
+    frame: int
+    first_frame: int
+    last_exchange: int
+    last_frame: int
+    logon_id: int | None
+    folder: str | None
+    folder_name: str
+    message: str | None
+    options: dict[str, str]
+    bytes: int
+    buffers: int
+    elements: int
+    messages: int
+    folders: int
+    cut: int
+    complete: bool
+    why: str
+    bootstrap: bool
+    uploaded: dict[str, dict[str, Any]]
+    reported: dict[str, dict[str, Any]]
+    returned: dict[str, dict[str, Any]]
+    backoffs: int
+    backoff_ms: int
+    failures: list[dict[str, Any]]
+    gaps: list[dict[str, Any]]
+    fault_count: int
+    faults: list[dict[str, Any]]
+    unread_bytes: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: plain(getattr(self, name)) for name in self.__slots__}
+
+
+def stream_row(stream: Stream) -> StreamRow:
+    account = stream.account
+    reported = {name: counts(one) for kind, sets in account.sets.items() if kind != "state" for name, one in sets.items()}
+    synchronizes = stream.direction == "collector" or stream.opened_by == "RopSynchronizationConfigure"
+    return StreamRow(
+        stream.number, stream.session, stream.handle, stream.direction, stream.root, stream.inferred, stream.opened_by,
+        stream.of, stream.exchange, stream.frame, stream.first_frame, stream.last_exchange, stream.last_frame,
+        stream.logon_id, str(stream.folder) if stream.folder is not None else None, stream.folder_name,
+        str(stream.message) if stream.message is not None else None, stream.options, stream.size, len(stream.buffers),
+        account.elements, account.messages, account.folders, account.cut, stream.complete, stream.why,
+        synchronizes and bool(stream.opened_by) and all(one.bootstrap for one in stream.states),
+        {one.name: {"bytes": one.size, "bootstrap": one.bootstrap, "why": one.why, **counts(one.reading())}
+         for one in stream.states},
+        reported,
+        {name: counts(one) for name, one in account.sets.get("state", {}).items()},
+        stream.backoffs, stream.backoff_ms,
+        [{"exchange": one.exchange, "frame": one.frame, "rop": one.rop, "return_code": one.code,
+          "return_name": error_name(one.code)} for one in stream.failures],
+        [{"offset": one.offset, "why": one.why} for one in stream.gaps],
+        account.fault_count,
+        [{"offset": one.offset, "severity": one.diagnostic.severity.value, "message": one.diagnostic.message}
+         for one in account.faults],
+        account.skipped,
+    )  # fmt: skip
+
+
+def counts(reading: IdsetReading | None) -> dict[str, Any]:
+    """How much is in a set: ids, ranges, replicas, and what is wrong with its bytes."""
+    if reading is None:
+        return {}
+    idset = reading.idset
+    found: dict[str, Any] = {"ids": idset.count, "ranges": idset.range_count, "replicas": len(idset.replicas)}
+    if reading.diagnostic is not None:
+        found["malformed"] = f"at offset {reading.offset}: {reading.diagnostic.message}"
+    return found
+
+
+FIELDS: Mapping[str, Callable[[StreamRow], Any]] = {
+    "stream": lambda row: row.stream,
+    "session": lambda row: row.session,
+    "handle": lambda row: row.handle,
+    "direction": lambda row: row.direction,
+    "root": lambda row: row.root,
+    "rop": lambda row: row.opened_by or None,
+    "exchange": lambda row: row.exchange,
+    "frame": lambda row: row.frame,
+    "folder": lambda row: [one for one in (row.folder, row.folder_name) if one] or None,
+    "message": lambda row: row.message,
+    "bytes": lambda row: row.bytes,
+    "buffers": lambda row: row.buffers,
+    "elements": lambda row: row.elements,
+    "messages": lambda row: row.messages,
+    "folders": lambda row: row.folders,
+    "complete": lambda row: True if row.complete else None,
+    "bootstrap": lambda row: True if row.bootstrap else None,
+    "why": lambda row: row.why or None,
+    "faults": lambda row: row.fault_count or None,
+}
+"""What -Y knows of a stream. `complete` and `bootstrap` stand alone: not complete."""
+
+HEAD = (
+    f"{'stream':>6} {'sess':>4} {'handle':>7}  {'root':<17} {'opened by':<34} {'frames':>13} {'bytes':>10} {'bufs':>5} "
+    f"{'elems':>7} {'content':<14} {'result':<26} about"
+)
+
+
+def stream_lines(rows: Iterable[StreamRow], palette: Palette = PLAIN) -> Iterator[str]:
+    """One line per stream. On a terminal lines are cut to its width."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    yield palette.dim + HEAD[:width] + palette.off
+    for row in rows:
+        bad = palette.bad if not row.complete or row.fault_count else ""
+        yield f"{bad}{row_line(row)[:width].rstrip()}{palette.off if bad else ''}"
+
+
+def row_line(row: StreamRow) -> str:
+    handle = f"0x{row.handle:x}" if row.handle is not None else "?"
+    root = f"{row.root or ('-' if row.direction == 'collector' else 'unknown')}{'?' if row.inferred else ''}"
+    frames = f"{row.first_frame}-{row.last_frame}"
+    return (
+        f"{row.stream:6} {row.session:4} {handle:>7}  {root:<17} {row.opened_by or '(not captured)':<34} {frames:>13} "
+        f"{row.bytes:10} {row.buffers:5} {row.elements:7} {content(row):<14} {result(row):<26} {about(row)}"
+    )
+
+
+def content(row: StreamRow) -> str:
+    """'52 messages', '1 message, 2 folders'."""
+    parts = [
+        f"{count} {one}{'s' * (count != 1)}"
+        for count, one in ((row.messages, "message"), (row.folders, "folder"))
+        if count
+    ]
+    return ", ".join(parts)
+
+
+def result(row: StreamRow) -> str:
+    text = row.why or ("released" if row.direction == "collector" else "complete")
+    if row.fault_count:
+        text += f", {row.fault_count} fault{'s' * (row.fault_count != 1)}"
+    return text
+
+
+def about(row: StreamRow) -> str:
+    """Where the context was opened, what went up, what the stream says about ids."""
+    parts = [row.folder_name or (f"folder {row.folder}" if row.folder else "")]
+    if row.message:
+        parts.append(f"message {row.message}")
+    if row.of is not None:
+        parts.append(f"state of stream {row.of}")
+    if row.bootstrap:
+        parts.append("uploaded: nothing yet (bootstrap)")
+    elif row.uploaded:
+        parts.append(f"uploaded: {_sets(row.uploaded)}")
+    if row.reported:
+        parts.append(_sets(row.reported))
+    if row.returned:
+        parts.append(f"returned: {_sets(row.returned)}")
+    if row.backoffs:
+        parts.append(f"{row.backoffs} back-offs, {row.backoff_ms} ms")
+    return "; ".join(part for part in parts if part)
+
+
+def _sets(sets: Mapping[str, Mapping[str, Any]]) -> str:
+    """'IdsetGiven 51, CnsetSeen 110': how many ids each set has."""
+    return ", ".join(
+        f"{name.removeprefix('MetaTag')} {one.get('ids', '?')}{' (malformed)' if 'malformed' in one else ''}"
+        for name, one in sets.items()
+    )
+
+
+def heading(row: StreamRow, palette: Palette) -> Iterator[str]:
+    """The lines above the tree of a stream."""
+    root = f"  {row.root}" if row.root else ""
+    handle = f"0x{row.handle:x}" if row.handle is not None else "not known"
+    opened = f"{row.opened_by} in exchange {row.exchange}" if row.opened_by else "a ROP that was not captured"
+    yield f"{palette.value}Stream {row.stream}{root}{palette.off}  session {row.session}  handle {handle}  opened by {opened}"
+    if row.options:
+        yield "  " + "  ".join(f"{name}={value}" for name, value in row.options.items())
+    size = f"{row.bytes} bytes in {row.buffers} buffer{'s' * (row.buffers != 1)}, frames {row.first_frame}-{row.last_frame}"
+    parts = [size, f"{row.elements} elements", content(row), result(row), about(row)]
+    yield "  " + "; ".join(part for part in parts if part)
+    for one in row.failures:
+        yield (
+            f"  {palette.bad}exchange {one['exchange']} frame {one['frame']}: {one['rop']} "
+            f"{one['return_name'] or hex(one['return_code'])}{palette.off}"
+        )
+
+
+def tree_of_stream(stream: Stream, palette: Palette = PLAIN, hex_pane: bool = False) -> Iterator[str]:
+    """A stream: heading, uploaded states, the tree of its bytes. Long ones are shown message by message."""
+    yield from heading(stream_row(stream), palette)
+    for state in stream.states:
+        yield from tree_lines(state.tree(), palette, depth=1)
+    if stream.size:
+        yield from _bytes_of_stream(stream, palette, hex_pane)
+    yield ""
+
+
+def _bytes_of_stream(stream: Stream, palette: Palette, hex_pane: bool) -> Iterator[str]:
+    if stream.parts is None:
+        shown = f"dissector streams --tree -Y 'stream == {stream.number}'"
+        yield f"  {stream.size} bytes are too many to show here: {shown}"
+        return
+    source = stream.source()
+    if stream.root in PIECEWISE or stream.root is None:
+        root = Node(stream.root or "stream", source, 0, stream.size)
+        yield from tree_lines(root, palette)
+        *_, last = _yielding(stream.tree_parts(source), lambda node: tree_lines(node, palette, depth=1))
+        yield from last
+    else:
+        yield from tree_lines(stream.tree(source), palette)
+    if hex_pane:
+        yield from source_hex(source, palette)
