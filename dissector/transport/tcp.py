@@ -30,6 +30,7 @@ from dissector.transport.stream import Connection, Direction, StreamParser, Take
 __all__ = ["Connection", "Direction", "StreamParser", "Taken", "TcpStats", "reassemble"]
 
 _MASK = 0xFFFFFFFF
+_CONTROL = FIN | SYN | RST | ACK
 #: A sequence number further away than this is not of the same connection. No TCP window is wider in practice.
 _FAR = 64 << 20
 #: How much traffic of the connection must follow an acknowledgement before the bytes it covers are given up ...
@@ -108,7 +109,7 @@ class _Reassembler(Generic[M]):
         for segment in segments:
             _, _, key, seq, ack, flags, _, length, _, _ = segment
             direction = get(key)
-            if direction is None or seq != direction._next or flags & 7 or direction._slow:
+            if direction is None or seq != direction._next or flags & _CONTROL != ACK or direction._slow:
                 yield from self._sort_out(segment, direction)
                 continue
             direction._ack = ack

@@ -229,6 +229,15 @@ def test_a_missed_fin_is_no_missing_byte() -> None:
     assert one.sides == ([], [b"abc"])
 
 
+def test_without_the_ack_flag_nothing_is_acknowledged() -> None:
+    wire = Wire(isn=(1000, 0xFFFFFF00))
+    wire.syn()
+    wire.send(1, 0, b"abc", acked=0)
+    wire.send(0, 0, b"def")  # the field is 0, which would be 252 bytes ahead
+    (one,) = wire.run()
+    assert one.sides == ([b"def"], [b"abc"])
+
+
 @pytest.mark.parametrize("isn", [0xFFFFFFFA, 0x7FFFFFFA, 0xFFFFFFFF])
 def test_sequence_numbers_wrap(isn: int) -> None:
     wire = Wire(isn=(isn, isn))
