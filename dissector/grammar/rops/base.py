@@ -55,7 +55,8 @@ class RopDef:
     index: the name of the response field that echoes an index (byte 1 of the response).
     opens: what kind of object the output handle is ("folder", "message", "table", "stream", "sync-download", ...).
     summary: names of the request and response fields that tell most in one line; a dot leads into a structure.
-    params: names of the arguments the response layout needs from the session (see session.roplist).
+    params: names of the arguments the layouts need from the session (see session.roplist); codepage and named go to
+    every layout.
     where: file:line of the definition. note: what to know before trusting the layout.
     """
 

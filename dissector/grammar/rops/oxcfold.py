@@ -102,7 +102,7 @@ MOVE_COPY_MESSAGES = rop(
     handles=("SourceHandleIndex", "DestHandleIndex"),
     success=(_PARTIAL,), failure=(_PARTIAL,), short_failure=True,
     other={NULL_DESTINATION: (_DESTINATION, _PARTIAL)},
-    summary=("WantCopy", "MessageIdCount", "MessageIds", "PartialCompletion"),
+    summary=("WantCopy", "MessageIds", "PartialCompletion"),
 )  # fmt: skip
 
 MOVE_FOLDER = rop(
@@ -154,7 +154,7 @@ DELETE_MESSAGES = rop(
     "NotifyNonRead" / Bool8,
     *counted("MessageIdCount", "MessageIds", MessageId),
     success=(_PARTIAL,), failure=(_PARTIAL,), short_failure=True,
-    summary=("MessageIdCount", "MessageIds", "PartialCompletion"),
+    summary=("MessageIds", "PartialCompletion"),
 )  # fmt: skip
 
 HARD_DELETE_MESSAGES = rop(
@@ -163,7 +163,7 @@ HARD_DELETE_MESSAGES = rop(
     "NotifyNonRead" / Bool8,
     *counted("MessageIdCount", "MessageIds", MessageId),
     success=(_PARTIAL,), failure=(_PARTIAL,), short_failure=True,
-    summary=("MessageIdCount", "MessageIds", "PartialCompletion"),
+    summary=("MessageIds", "PartialCompletion"),
 )  # fmt: skip
 
 GET_HIERARCHY_TABLE = rop(

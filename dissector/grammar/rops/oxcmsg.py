@@ -41,7 +41,7 @@ MESSAGE_HEADER = (
 
 OPEN_MESSAGE = rop(
     0x03, "RopOpenMessage", "2.2.6.1",
-    "CodePageId" / U16,
+    "CodePageId" / Enumerated(U16, "CodePage"),
     "FolderId" / FolderId,
     "OpenModeFlags" / Enumerated(U8, "MessageOpenMode"),
     "MessageId" / MessageId,
@@ -53,7 +53,7 @@ OPEN_MESSAGE = rop(
 
 CREATE_MESSAGE = rop(
     0x06, "RopCreateMessage", "2.2.6.2",
-    "CodePageId" / U16,
+    "CodePageId" / Enumerated(U16, "CodePage"),
     "FolderId" / FolderId,
     "AssociatedFlag" / Bool8,
     output="OutputHandleIndex", opens="message",
@@ -78,7 +78,7 @@ MODIFY_RECIPIENTS = rop(
     0x0E, "RopModifyRecipients", "2.2.6.5",
     *counted("ColumnCount", "RecipientColumns", PropertyTag),
     *counted("RowCount", "RecipientRows", ModifyRecipientRow(this._.RecipientColumns)),
-    summary=("RowCount", "RecipientRows"),
+    summary=("RecipientRows",),
     params=("codepage",),
 )  # fmt: skip
 
@@ -87,7 +87,7 @@ READ_RECIPIENTS = rop(
     "RowId" / U32,
     "Reserved" / Fixed(U16, 0),
     success=counted("RowCount", "RecipientRows", ReadRecipientRow(Param("recipient_columns")), U8),
-    summary=("RowId", "RowCount", "RecipientRows"),
+    summary=("RowId", "RecipientRows"),
     params=("recipient_columns", "codepage"),
 )  # fmt: skip
 
@@ -121,7 +121,7 @@ SET_READ_FLAGS = rop(
     "ReadFlags" / Flags(U8, "ReadFlags"),
     *counted("MessageIdCount", "MessageIds", MessageId),
     success=("PartialCompletion" / Bool8,), failure=("PartialCompletion" / Bool8,), short_failure=True,
-    summary=("ReadFlags", "MessageIdCount", "MessageIds", "PartialCompletion"),
+    summary=("ReadFlags", "MessageIds", "PartialCompletion"),
 )  # fmt: skip
 
 SET_MESSAGE_READ_FLAG = rop(
@@ -168,7 +168,7 @@ SAVE_CHANGES_ATTACHMENT = rop(
 
 OPEN_EMBEDDED_MESSAGE = rop(
     0x46, "RopOpenEmbeddedMessage", "2.2.6.16",
-    "CodePageId" / U16,
+    "CodePageId" / Enumerated(U16, "CodePage"),
     "OpenModeFlags" / Enumerated(U8, "EmbeddedMessageOpenMode"),
     output="OutputHandleIndex", opens="message",
     success=("Reserved" / Fixed(U8, 0), "MessageId" / MessageId, *MESSAGE_HEADER),
@@ -186,7 +186,7 @@ GET_ATTACHMENT_TABLE = rop(
 GET_VALID_ATTACHMENTS = rop(
     0x52, "RopGetValidAttachments", "2.2.6.18",
     success=counted("AttachmentIdCount", "AttachmentIdArray", U32),
-    summary=("AttachmentIdCount", "AttachmentIdArray"),
+    summary=("AttachmentIdArray",),
     note="the count is 4 bytes wide in [MS-OXCROPS] 2.2.6.18.2 and 2 bytes in most implementations",
 )  # fmt: skip
 

@@ -10,7 +10,7 @@ MODIFY_PERMISSIONS = rop(
     0x40, "RopModifyPermissions", "2.2.10.1",
     "ModifyFlags" / Flags(U8, "ModifyPermissionsFlags"),
     *counted("ModifyCount", "PermissionsData", PermissionData),
-    summary=("ModifyFlags", "ModifyCount", "PermissionsData"),
+    summary=("ModifyFlags", "PermissionsData"),
     params=("codepage",),
 )  # fmt: skip
 

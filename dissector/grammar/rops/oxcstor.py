@@ -81,6 +81,7 @@ LogonTime = Layout(
     "Year" / U16,
     name="LogonTime",
     spec="MS-OXCROPS 2.2.3.1.2.1",
+    summary="{DayOfWeek} {Year}-{Month}-{Day} {Hour}:{Minutes}:{Seconds}",
 )
 
 _IS_PRIVATE = this.LogonFlags & PRIVATE
@@ -135,7 +136,7 @@ SET_RECEIVE_FOLDER = rop(
 GET_RECEIVE_FOLDER_TABLE = rop(
     0x68, "RopGetReceiveFolderTable", "2.2.3.4",
     success=("RowCount" / Count(U32, "Rows"), "Rows" / Rows(this.RowCount, PropertyRow(RECEIVE_FOLDER_COLUMNS))),
-    summary=("RowCount",),
+    summary=("Rows",),
     params=("codepage",),
 )  # fmt: skip
 
@@ -188,7 +189,7 @@ GET_PER_USER_LONG_TERM_IDS = rop(
     0x60, "RopGetPerUserLongTermIds", "2.2.3.10",
     "DatabaseGuid" / Guid,
     success=counted("LongTermIdCount", "LongTermIds", LongTermId),
-    summary=("DatabaseGuid", "LongTermIdCount"),
+    summary=("DatabaseGuid", "LongTermIds"),
 )  # fmt: skip
 
 GET_PER_USER_GUID = rop(

@@ -63,7 +63,7 @@ TRANSPORT_SEND = rop(
         "PropertyValueCount" / WhenMore(Count(U16, "PropertyValues")),
         "PropertyValues" / When(this.PropertyValueCount, Rows(this.PropertyValueCount, TaggedPropertyValue)),
     ),
-    summary=("NoPropertiesReturned", "PropertyValueCount"),
+    summary=("NoPropertiesReturned", "PropertyValues"),
     params=("codepage",),
     note="some servers end the response behind a NoPropertiesReturned of 1",
 )  # fmt: skip

@@ -11,7 +11,7 @@ MODIFY_RULES = rop(
     0x41, "RopModifyRules", "2.2.11.1",
     "ModifyRulesFlags" / Flags(U8, "ModifyRulesFlags"),
     *counted("RulesCount", "RulesData", RuleData),
-    summary=("ModifyRulesFlags", "RulesCount", "RulesData"),
+    summary=("ModifyRulesFlags", "RulesData"),
     params=("codepage",),
 )  # fmt: skip
 

@@ -34,10 +34,10 @@ HINTS: Mapping[str, st.SearchStrategy[int]] = {
 }
 """Numbers that other fields depend on in ways that chance does not meet."""
 
-XIDS = st.builds(Xid, st.uuids(), st.binary(min_size=1, max_size=6))
+XIDS = st.builds(Xid, st.uuids(), st.binary(min_size=6, max_size=6) | st.binary(min_size=1, max_size=6))
 IDS = (0x0037, 0x0E07, 0x3001, 0x6748, 0x8001)
 TYPES = tuple(sorted({kind for kind in properties.ROP_VALUES.types if kind & 0x3000 != 0x3000}))
-SHALLOW_TYPES = tuple(kind for kind in TYPES if kind not in (0x00FD, 0x00FE))
+SHALLOW_TYPES = tuple(kind for kind in TYPES if kind not in (0x0000, 0x00FD, 0x00FE))
 
 
 class Generator:
@@ -63,10 +63,10 @@ class Generator:
         counts: dict[str, int] = {}
         bare, ended = self.draw(st.booleans()), False
         for field in con.subcons:
-            form, there, derived = field.subcon, True, False
+            form, there, maybe, derived = field.subcon, True, False, False
             while there and isinstance(form, When):
                 if isinstance(form, WhenMore):
-                    there = not ended and self.draw(st.booleans())
+                    there = maybe = not ended and self.draw(st.booleans())
                     ended = ended or not there
                 else:
                     there = bool(evaluate(form.condition, inner))
@@ -82,13 +82,14 @@ class Generator:
             elif isinstance(form, base.Present):
                 written = base.build(form.subcon, self.draw(st.booleans()), **arguments(context))
                 value, derived = base.parse(form.subcon, written)[0], True
-            elif isinstance(form, base.SizeOf):
+            elif isinstance(form, base.SizeOf | forms.Padding):
                 inner[field.name] = self.draw(st.integers(0, 5))
                 continue
             elif field.name in HINTS:
                 value = self.draw(HINTS[field.name])
             else:
                 value = self.value(form, inner)
+                assume(not maybe or value != b"")  # no bytes read as a field that is not there
             inner[field.name] = value
             if not (bare and derived):
                 made[field.name] = value
@@ -118,7 +119,7 @@ class Generator:
         case = self.draw(st.sampled_from([None, *con.cases]))
         layout = con.default if case is None else case.layout
         try:
-            data = bytearray(base.build(layout, self.layout(layout, context), **arguments(context)))
+            data = bytearray(base.build(layout, self.value(layout, context), **arguments(context)))
             for offset, marks in {} if case is None else case.marks.items():
                 data[offset : offset + len(marks[0])] = self.draw(st.sampled_from(marks))
             value, end = base.parse(con, bytes(data), **arguments(context))
@@ -126,6 +127,20 @@ class Generator:
             reject()
         assume(0 < end == len(data))
         return value
+
+    def characters(self, con: forms.Chars, context: Container) -> str | bytes:
+        size = evaluate(con.count, context) * con.text.width
+        raw = base.encode_text(self.text(con.text, context), con.text.encoding(context)) * (size + 1)
+        return base.decode_text(raw[:size], con.text.encoding(context))
+
+    def padded(self, con: forms.Padded, context: Container) -> str | bytes:
+        text, encoding = self.text(con.text, context), con.text.encoding(context)
+        assume(len(base.encode_text(text, encoding)) <= evaluate(con.size, context))
+        return text
+
+    def rows_until(self, con: forms.RowsUntil, context: Container) -> list[Any]:
+        made = [row for row in self.rows(self.draw(st.integers(0, 2)), con.row, context) if all(row.values())]
+        return [*made, {con.field: con.last}]
 
     def choice(self, con: base.Choice, context: Container) -> Any:
         try:
@@ -184,6 +199,12 @@ class Generator:
             params.clear()
             params.update(before)
 
+    def sized(self, con: base.Sized, context: Container) -> Any:
+        value = self.value(con.subcon, context)
+        if isinstance(con.size, int):
+            assume(len(base.build(con.subcon, value, **arguments(context))) == con.size)
+        return value
+
     def sized_bytes(self, size: Any) -> bytes:
         assume(isinstance(size, int) and 0 <= size <= 64)
         return bytes(self.draw(st.binary(min_size=size, max_size=size)))
@@ -213,6 +234,7 @@ RULES: tuple[tuple[Any, Callable[[Generator, Any, Container], Any]], ...] = (
     (Layout, lambda g, con, context: g.layout(con, context)),
     (base.Fixed, lambda g, con, context: con.value if g.draw(st.integers(0, 3)) else g.value(con.subcon, context)),
     (properties._PropertyTag, lambda g, con, context: g.tag()),
+    (properties._PropertyType, lambda g, con, context: g.draw(st.sampled_from(SHALLOW_TYPES))),
     (base.Enumerated, lambda g, con, context: g.enumerated(con, context)),
     (base.Flags, lambda g, con, context: g.draw(number_in(con.subcon.sizeof()))),
     (base.Labelled, lambda g, con, context: g.value(con.subcon, context)),
@@ -223,15 +245,19 @@ RULES: tuple[tuple[Any, Callable[[Generator, Any, Container], Any]], ...] = (
     (base.Data, lambda g, con, context: g.sized_bytes(evaluate(con.size, context))),
     (base._Rest, lambda g, con, context: g.draw(st.binary(max_size=5))),
     (base.Choice, lambda g, con, context: g.choice(con, context)),
+    (forms.RowsUntil, lambda g, con, context: g.rows_until(con, context)),
     (base.RowsToEnd, lambda g, con, context: g.rows(g.draw(st.integers(0, 3)), con.row, context)),
     (base.Rows, lambda g, con, context: g.rows(evaluate(con.count, context), con.row, context)),
-    (base.Sized, lambda g, con, context: g.value(con.subcon, context)),
+    (base.Sized, lambda g, con, context: g.sized(con, context)),
     (base.Counted, lambda g, con, context: g.value(con.subcon, context)),
     (base.Multi, lambda g, con, context: g.rows(g.draw(st.integers(0, 3)), con.rows, context)),
     (base.Deferred, lambda g, con, context: g.deferred(con, context)),
     (forms.ByFirst, lambda g, con, context: g.by_first(con, context)),
     (forms.ByMarks, lambda g, con, context: g.by_marks(con, context)),
     (forms.Padding, lambda g, con, context: bytes(-evaluate(con.size, context) % con.align)),
+    (forms.Chars, lambda g, con, context: g.characters(con, context)),
+    (forms.Padded, lambda g, con, context: g.padded(con, context)),
+    (forms.RestBut, lambda g, con, context: g.draw(st.binary(max_size=5))),
     (forms._Nothing, lambda g, con, context: None),
     (forms.HasValue, lambda g, con, context: g.value(con.subcon, context) if g.draw(st.booleans()) else None),
     (forms.MaybeEmpty, lambda g, con, context: g.value(con.subcon, context) if g.draw(st.booleans()) else b""),
