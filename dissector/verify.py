@@ -3,19 +3,27 @@
 Counted are PDUs: every ROP, every ROP buffer, every envelope (HTTP body, RPC stub, header chain, auxiliary block). A
 PDU is identical when building its decoded value gives the bytes that were captured, different when it gives others; a
 PDU that could not be decoded has undecoded bytes instead. Sealed stubs are opaque by design and count as neither.
+
+FastTransfer streams and uploaded states are counted by themselves: joined across their ROPs, decoded, built again, and
+the result cut where the original was cut and compared with each buffer where it stands in its ROP.
 """
 
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from dissector.grammar.base import build
+from dissector.grammar.base import GrammarError, build, parse
+from dissector.grammar.elements import ElementReader, rebuild
+from dissector.grammar.idset import SET_FORMS
 from dissector.node import Diagnostic, Node, Severity, Undecoded
 from dissector.session.exchange import Exchange, RopBuffer, RopSide
+from dissector.session.stream import StateUpload, Stream
+from dissector.session.streams import KEEP_ALL, Joined, Streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,11 @@ class Finding:
 
 @dataclass(slots=True)
 class Report:
-    """The sums of a verification. ok: nothing different, nothing undecoded, no BUG."""
+    """The sums of a verification. ok: nothing different, nothing undecoded, no BUG.
+
+    undecoded_bytes, no_context_bytes, diagnostics and findings are of PDUs and of streams; decoded_bytes of PDUs alone,
+    in which the bytes of streams are contained.
+    """
 
     exchanges: int = 0
     rops: int = 0
@@ -41,13 +53,29 @@ class Report:
     undecoded_bytes: int = 0
     no_context_bytes: int = 0
     """Kept raw because what they depend on (a column set, a logon) happened before the capture began."""
+    streams: int = 0
+    stream_buffers: int = 0
+    stream_bytes: int = 0
+    stream_elements: int = 0
+    streams_identical: int = 0
+    streams_different: int = 0
+    streams_incomplete: int = 0
+    """Of which not all was sent or captured."""
+    states: int = 0
+    states_identical: int = 0
+    states_different: int = 0
     unknown_rops: Counter[str] = field(default_factory=Counter)
     diagnostics: Counter[str] = field(default_factory=lambda: Counter({one.value: 0 for one in Severity}))
     findings: list[Finding] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        return not (self.different or self.undecoded_bytes or self.diagnostics["BUG"])
+        different = self.different or self.streams_different or self.states_different
+        return not (different or self.undecoded_bytes or self.diagnostics["BUG"])
+
+    def found(self, exchange: int, frame: int, pdu: str, message: str) -> None:
+        if len(self.findings) < MOST_FINDINGS:
+            self.findings.append(Finding(exchange, frame, pdu, message))
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -59,6 +87,16 @@ class Report:
             "decoded_bytes": self.decoded_bytes,
             "undecoded_bytes": self.undecoded_bytes,
             "no_context_bytes": self.no_context_bytes,
+            "streams": self.streams,
+            "stream_buffers": self.stream_buffers,
+            "stream_bytes": self.stream_bytes,
+            "stream_elements": self.stream_elements,
+            "streams_identical": self.streams_identical,
+            "streams_different": self.streams_different,
+            "streams_incomplete": self.streams_incomplete,
+            "states": self.states,
+            "states_identical": self.states_identical,
+            "states_different": self.states_different,
             "unknown_rops": dict(self.unknown_rops),
             "diagnostics": dict(self.diagnostics),
             "findings": [
@@ -71,14 +109,24 @@ class Report:
 MOST_FINDINGS = 1000
 
 
+def verify(exchanges: Iterable[Exchange]) -> Report:
+    """Everything: exchanges, the streams and the states in them."""
+    report, streams = Report(), Streams(KEEP_ALL)
+    for exchange in exchanges:
+        joined = streams.exchange(exchange)
+        verify_exchange(exchange, report)
+        verify_joined(joined, report)
+    verify_joined(Joined(streams.finish(), []), report)
+    return report
+
+
 def verify_exchange(exchange: Exchange, report: Report) -> None:
     """Add one exchange to the report."""
     report.exchanges += 1
     report.rops += len(exchange.rops)
 
     def found(pdu: str, message: str) -> None:
-        if len(report.findings) < MOST_FINDINGS:
-            report.findings.append(Finding(exchange.number, exchange.frame, pdu, message))
+        report.found(exchange.number, exchange.frame, pdu, message)
 
     for name, original, rebuilt in _pdus(exchange):
         report.pdus += 1
@@ -102,6 +150,110 @@ def verify_exchange(exchange: Exchange, report: Report) -> None:
         for fault in tiling_faults(tree):
             report.diagnostics[Severity.BUG.value] += 1
             found(tree.name, f"BUG: {fault}")
+
+
+def verify_joined(joined: Joined, report: Report) -> None:
+    """Add the streams and states that became whole in an exchange. Their bytes must have been kept."""
+    for state in joined.states:
+        verify_state(state, report)
+    for stream in joined.streams:
+        verify_stream(stream, report)
+
+
+def verify_state(state: StateUpload, report: Report) -> None:
+    report.states += 1
+    tree = state.tree()
+    name = f"{state.name} of stream {state.stream}"
+    form = SET_FORMS.get(state.tag >> 16) if state.tag is not None else None
+    if form is not None:
+        data = state.source().data
+        try:
+            same = build(form, parse(form, data)[0]) == data
+            report.states_identical += same
+            report.states_different += not same
+            if not same:
+                report.found(state.exchange, state.frame, name, "built again it differs")
+        except GrammarError:
+            pass  # its bytes are undecoded in the tree
+    decoded = report.decoded_bytes
+    for diagnostic, node in _walk(tree, report):
+        report.diagnostics[diagnostic.severity.value] += 1
+        if diagnostic.severity is not Severity.NOTE:
+            report.found(state.exchange, state.frame, name, f"{node.name}: {diagnostic.message}")
+    report.decoded_bytes = decoded
+
+
+def verify_stream(stream: Stream, report: Report) -> None:
+    if not stream.size:
+        return
+    report.streams += 1
+    report.stream_buffers += len(stream.buffers)
+    report.stream_bytes += stream.size
+    report.stream_elements += stream.account.elements
+    report.streams_incomplete += not stream.complete
+    data = stream.source().data
+    starts = [buffer.offset for buffer in stream.buffers]
+
+    def found(offset: int, what: str, message: str) -> None:
+        buffer = stream.buffers[max(0, bisect_right(starts, offset) - 1)]
+        report.found(buffer.exchange, buffer.frame, f"{stream.label}, {what} at offset {offset}", message)
+
+    made = rebuild_stream(stream, data)
+    at = 0
+    same = len(made) == len(data)
+    for source, offset, length in stream.parts or ():
+        if made[at : at + length] != source.data[offset : offset + length]:
+            same = False
+            found(at, "buffer", "built again it differs")
+        at += length
+    report.streams_identical += same
+    report.streams_different += not same
+    verify_stream_tree(stream, report, found)
+
+
+def verify_stream_tree(stream: Stream, report: Report, found: Callable[[int, str, str], None]) -> None:
+    """Diagnostics, undecoded bytes and tiling of a stream's tree, of which one part is held at a time."""
+    decoded, at = report.decoded_bytes, 0
+    held: Node | None = None
+    for part in stream.tree_parts():
+        if held is not None:
+            if held.offset != at:
+                report.diagnostics[Severity.BUG.value] += 1
+                found(held.offset, held.name, f"BUG: it does not follow what ends at {at}")
+            at = held.end
+        held = part
+        for diagnostic, node in _walk(part, report):
+            report.diagnostics[diagnostic.severity.value] += 1
+            if diagnostic.severity is not Severity.NOTE:
+                found(node.offset, node.name, f"{diagnostic.severity.value}: {diagnostic.message}")
+        for fault in tiling_faults(part):
+            report.diagnostics[Severity.BUG.value] += 1
+            found(part.offset, part.name, f"BUG: {fault}")
+    if held is None or at != held.end or at != stream.size:  # the last one is the root, without its children
+        report.diagnostics[Severity.BUG.value] += 1
+        found(at, "stream", f"BUG: its parts end at {at}, it ends at {stream.size}")
+    report.decoded_bytes = decoded
+
+
+def rebuild_stream(stream: Stream, data: bytes) -> bytes:
+    """A stream from its elements, each read and built again; what could not be read is taken over as it is."""
+    made: list[bytes] = []
+    at = 0
+    for start, run in stream.runs(data):
+        made.append(data[at:start])
+        reader = ElementReader(offset=start)
+        reader.feed(run)
+        after, at = 0, start
+        for element in reader.elements():
+            if element.is_marker:
+                after = element.tag
+            try:
+                made.append(rebuild(element, codepage=stream.codepage, after=after))
+            except GrammarError:
+                made.append(data[element.offset : element.end])
+            at = element.end
+    made.append(data[at:])
+    return b"".join(made)
 
 
 def _walk(tree: Node, report: Report) -> Iterator[tuple[Diagnostic, Node]]:

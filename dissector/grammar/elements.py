@@ -314,13 +314,18 @@ def rebuilt(elements: Iterable[Element], *, codepage: str | None = None) -> Iter
     for element in elements:
         if element.is_marker:
             after = element.tag
-            yield _head(element.tag, None)
-        else:
-            if element.raw is None:
-                raise ValueError(f"the value of {element.name} at offset {element.offset} was not kept")
-            params = element.params(codepage, after)
-            value = parse(ValueOf(element.tag), element.raw, **params)[0]
-            yield _head(element.tag, element.named) + build(ValueOf(element.tag), value, **params)
+        yield rebuild(element, codepage=codepage, after=after)
+
+
+def rebuild(element: Element, *, codepage: str | None = None, after: int = 0) -> bytes:
+    """The bytes of one element after its value was read and built again. Raises GrammarError, ValueError as make()."""
+    if element.is_marker:
+        return _head(element.tag, None)
+    if element.raw is None:
+        raise ValueError(f"the value of {element.name} at offset {element.offset} was not kept")
+    params = element.params(codepage, after)
+    value = parse(ValueOf(element.tag), element.raw, **params)[0]
+    return _head(element.tag, element.named) + build(ValueOf(element.tag), value, **params)
 
 
 def trace_element(

@@ -13,6 +13,7 @@ from dissector.grammar.base import trace
 from dissector.grammar.icstree import Gap, trace_parts
 from dissector.grammar.idset import SET_FORMS, IdsetReading, read_idset
 from dissector.grammar.names import property_name
+from dissector.grammar.resume import resume
 from dissector.model.ids import ObjectId
 from dissector.node import Node, Severity, undecoded
 from dissector.session.account import Account
@@ -192,6 +193,19 @@ class Stream:
             source or self.source(), root, name=self.root or "stream", codepage=self.codepage, gaps=self.gaps,
             unsent="" if self.complete else self.why,
         )  # fmt: skip
+
+    def runs(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """(offset, bytes) of every run between missing bytes, each from where an element is sure to begin."""
+        missing = {gap.offset for gap in self.gaps}
+        starts = sorted({0, *(offset for offset in missing if offset < len(data))})
+        for start, end in zip(starts, [*starts[1:], len(data)], strict=True):
+            begin = start
+            if start in missing:
+                found = resume(data, start, end, root_known=self.root is not None and not self.inferred)
+                if found is None:
+                    continue
+                begin = found.offset
+            yield begin, data[begin:end]
 
     def add(self, source: ByteSource, offset: int, buffer: Buffer, keep: int) -> None:
         """Take the next buffer, whose bytes stand at source.data[offset:]."""

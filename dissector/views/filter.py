@@ -153,7 +153,7 @@ def _parser() -> Lark:
 
 
 def compile_filter(expression: str, fields: Fields = FIELDS) -> Test:
-    """A test of rows. fields: what they have. Raises FilterError with the place in the expression that does not parse."""
+    """A test of rows. fields: what they have. Raises FilterError with the place where the expression does not parse."""
     if not expression.strip():
         return lambda row: True
     try:

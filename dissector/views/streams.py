@@ -77,7 +77,9 @@ class StreamRow:
 
 def stream_row(stream: Stream) -> StreamRow:
     account = stream.account
-    reported = {name: counts(one) for kind, sets in account.sets.items() if kind != "state" for name, one in sets.items()}
+    reported = {
+        name: counts(one) for kind, sets in account.sets.items() if kind != "state" for name, one in sets.items()
+    }
     synchronizes = stream.direction == "collector" or stream.opened_by == "RopSynchronizationConfigure"
     return StreamRow(
         stream.number, stream.session, stream.handle, stream.direction, stream.root, stream.inferred, stream.opened_by,
@@ -210,11 +212,18 @@ def heading(row: StreamRow, palette: Palette) -> Iterator[str]:
     root = f"  {row.root}" if row.root else ""
     handle = f"0x{row.handle:x}" if row.handle is not None else "not known"
     opened = f"{row.opened_by} in exchange {row.exchange}" if row.opened_by else "a ROP that was not captured"
-    yield f"{palette.value}Stream {row.stream}{root}{palette.off}  session {row.session}  handle {handle}  opened by {opened}"
+    title = f"{palette.value}Stream {row.stream}{root}{palette.off}"
+    yield f"{title}  session {row.session}  handle {handle}  opened by {opened}"
     if row.options:
         yield "  " + "  ".join(f"{name}={value}" for name, value in row.options.items())
-    size = f"{row.bytes} bytes in {row.buffers} buffer{'s' * (row.buffers != 1)}, frames {row.first_frame}-{row.last_frame}"
-    parts = [size, f"{row.elements} elements", content(row), result(row), about(row)]
+    size = f"{row.bytes} bytes in {row.buffers} buffer{'s' * (row.buffers != 1)}"
+    parts = [
+        f"{size}, frames {row.first_frame}-{row.last_frame}",
+        f"{row.elements} elements",
+        content(row),
+        result(row),
+        about(row),
+    ]
     yield "  " + "; ".join(part for part in parts if part)
     for one in row.failures:
         yield (
@@ -223,28 +232,79 @@ def heading(row: StreamRow, palette: Palette) -> Iterator[str]:
         )
 
 
-def tree_of_stream(stream: Stream, palette: Palette = PLAIN, hex_pane: bool = False) -> Iterator[str]:
-    """A stream: heading, uploaded states, the tree of its bytes. Long ones are shown message by message."""
+def stream_tree_lines(
+    stream: Stream, palette: Palette = PLAIN, hex_pane: bool = False, states: bool = True
+) -> Iterator[str]:
+    """A stream: heading, the states uploaded before it, the tree of its bytes. Long ones go message by message."""
     yield from heading(stream_row(stream), palette)
-    for state in stream.states:
+    for state in stream.states if states else ():
         yield from tree_lines(state.tree(), palette, depth=1)
-    if stream.size:
-        yield from _bytes_of_stream(stream, palette, hex_pane)
+    if stream.size and stream.parts is None:
+        command = f"dissector streams --tree -Y 'stream == {stream.number}'"
+        yield f"  {stream.size} bytes are too many to be shown here: {command}"
+    elif stream.size:
+        source = stream.source()
+        if stream.root is None or stream.root in PIECEWISE:
+            yield from _piecewise(stream, source, palette)
+        else:
+            yield from tree_lines(stream.tree(source), palette)
+        if hex_pane:
+            yield f"{palette.dim}-- {source.label}, {len(source)} bytes{palette.off}"
+            yield from hexdump(source.data)
     yield ""
 
 
-def _bytes_of_stream(stream: Stream, palette: Palette, hex_pane: bool) -> Iterator[str]:
-    if stream.parts is None:
-        shown = f"dissector streams --tree -Y 'stream == {stream.number}'"
-        yield f"  {stream.size} bytes are too many to show here: {shown}"
-        return
-    source = stream.source()
-    if stream.root in PIECEWISE or stream.root is None:
-        root = Node(stream.root or "stream", source, 0, stream.size)
-        yield from tree_lines(root, palette)
-        *_, last = _yielding(stream.tree_parts(source), lambda node: tree_lines(node, palette, depth=1))
-        yield from last
-    else:
-        yield from tree_lines(stream.tree(source), palette)
-    if hex_pane:
-        yield from source_hex(source, palette)
+def _piecewise(stream: Stream, source: ByteSource, palette: Palette) -> Iterator[str]:
+    """The lines of a tree of which only one child of the root is held at a time; the root's diagnostics are last."""
+    yield from tree_lines(Node(stream.root or "stream", source, 0, len(source)), palette)
+    held: Node | None = None
+    for node in stream.tree_parts(source):
+        if held is not None:
+            yield from tree_lines(held, palette, depth=1)
+        held = node
+    assert held is not None
+    yield from diagnostic_lines(held, 0, palette)
+
+
+def joined_lines(joined: Joined, palette: Palette = PLAIN, hex_pane: bool = False) -> Iterator[str]:
+    """What became whole in an exchange: uploaded states, and streams."""
+    for state in joined.states:
+        frames = f"{state.frame}-{state.last_frame}"
+        yield f"{palette.value}State of stream {state.stream}{palette.off}  {state.size} bytes, frames {frames}"
+        node = state.tree()
+        yield from tree_lines(node, palette)
+        if hex_pane:
+            yield from hex_lines(node, palette)
+        yield ""
+    for stream in joined.streams:
+        yield from stream_tree_lines(stream, palette, hex_pane, states=False)
+
+
+def stream_json(stream: Stream, tree: bool = False) -> dict[str, Any]:
+    """The row; with `tree` also the trees of its states and of its bytes."""
+    made = stream_row(stream).as_json()
+    if tree:
+        made["states"] = [state_json(state) for state in stream.states]
+        made["tree"] = node_json(stream.tree()) if stream.size and stream.parts is not None else None
+    return made
+
+
+def state_json(state: StateUpload) -> dict[str, Any]:
+    """{"stream", "property", "bytes", "bootstrap", "why", "tree": node}"""
+    return {
+        "stream": state.stream, "property": state.name, "bytes": state.size, "bootstrap": state.bootstrap,
+        "why": state.why, "tree": node_json(state.tree()),
+    }  # fmt: skip
+
+
+def joined_json(joined: Joined) -> dict[str, Any]:
+    """The members "states" and "streams" of an exchange, where something became whole in it."""
+    made: dict[str, Any] = {}
+    if joined.states:
+        made["states"] = [state_json(one) for one in joined.states]
+    if joined.streams:
+        made["streams"] = [
+            {**stream_row(one).as_json(), "tree": node_json(one.tree()) if one.size and one.parts is not None else None}
+            for one in joined.streams
+        ]
+    return made
