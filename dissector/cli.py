@@ -119,13 +119,16 @@ class Progress:
             self._bar = None
 
 
-def row_test(expression: str | None) -> Callable[[Any], bool]:
-    """The test of rows that -Y asks for. The grammar of expressions is loaded only when there is one."""
+def row_test(expression: str | None, fields: Any = None) -> Callable[[Any], bool]:
+    """The test of rows that -Y asks for (fields: what they have, if they are no ROPs).
+
+    The grammar of expressions is loaded only when there is one.
+    """
     if expression is None:
         return lambda row: True
     from dissector.views.filter import compile_filter
 
-    return compile_filter(expression)
+    return compile_filter(expression) if fields is None else compile_filter(expression, fields)
 
 
 def coloured() -> bool:
@@ -202,28 +205,112 @@ def tree(
     where: Where = None,
     form: Annotated[Format, typer.Option("-T", help="Output format.")] = Format.TEXT,
     hex_pane: Annotated[bool, typer.Option("--hex", help="Also dump the bytes of every source.")] = False,
+    joins: Annotated[
+        bool,
+        typer.Option(
+            "--streams/--no-streams",
+            help="Show each FastTransfer stream and uploaded state, joined, with the exchange in which it ends.",
+        ),
+    ] = True,
     prefs: Prefs = None,
     engine: EngineOption = Engine.AUTO,
 ) -> None:
     """Annotated trees, one per exchange: every byte with its name, value and meaning."""
+    from dissector.session.streams import Joined, Streams
     from dissector.views.json import dumps, exchange_json
     from dissector.views.rows import rows_of
+    from dissector.views.streams import SHOWN_WITH_EXCHANGES, joined_json, joined_lines
     from dissector.views.text import COLOUR, PLAIN, exchange_lines
 
     test = row_test(where)
+    streams = Streams(SHOWN_WITH_EXCHANGES) if joins else None
+    palette = COLOUR if coloured() else PLAIN
     dissection, bar = opened(pick(capture, read_file), engine, prefs)
+
+    def chosen() -> Iterator[tuple[Any, Joined]]:
+        for exchange in dissection.exchanges():
+            joined = streams.exchange(exchange) if streams is not None else Joined([], [])
+            if where is None or any(map(test, rows_of(exchange))):
+                yield exchange, joined
+
+    def text() -> Iterator[str]:
+        for exchange, joined in chosen():
+            yield from exchange_lines(exchange, palette, hex_pane)
+            yield from joined_lines(joined, palette, hex_pane)
+        if streams is not None and where is None:
+            yield from joined_lines(Joined(streams.finish(), []), palette, hex_pane)
+
     with dissection:
-        chosen = (one for one in dissection.exchanges() if where is None or any(map(test, rows_of(one))))
         try:
             if form is Format.TEXT:
-                palette = COLOUR if coloured() else PLAIN
-                emit(line for exchange in chosen for line in exchange_lines(exchange, palette, hex_pane))
+                emit(text())
             else:
-                lines = (dumps(exchange_json(exchange)) for exchange in chosen)
+                lines = (dumps({**exchange_json(exchange), **joined_json(joined)}) for exchange, joined in chosen())
                 emit(json_array(lines) if form is Format.JSON else lines)
         finally:
             bar.close()
         complain(dissection)
+
+
+@app.command(epilog="Example: dissector streams outlook.pcap -Y 'root == contentsSync and not complete' --tree")
+def streams(
+    capture: Capture = None,
+    read_file: ReadFile = None,
+    where: Annotated[
+        str | None,
+        typer.Option("-Y", metavar="EXPR", help="Only what matches, e.g. 'stream == 3' or 'messages > 0'."),
+    ] = None,
+    form: Annotated[Format, typer.Option("-T", help="Output format.")] = Format.TEXT,
+    trees: Annotated[bool, typer.Option("--tree", help="Show the annotated tree of each.")] = False,
+    hex_pane: Annotated[bool, typer.Option("--hex", help="With --tree, also dump the bytes.")] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--extract", metavar="DIR", help="Write bytes, messages and states to files; none is ever written over."
+        ),
+    ] = None,
+    prefs: Prefs = None,
+    engine: EngineOption = Engine.AUTO,
+) -> None:
+    """FastTransfer streams, joined across their ROPs: what they hold, whether they are complete, and why not."""
+    from dissector.session.streams import KEEP_ALL, Streams
+    from dissector.views.extract import Extractor
+    from dissector.views.json import dumps
+    from dissector.views.streams import FIELDS, stream_json, stream_lines, stream_row, stream_tree_lines
+    from dissector.views.text import COLOUR, PLAIN
+
+    test = row_test(where, FIELDS)
+    joiner = Streams(KEEP_ALL if trees or folder is not None else 0)
+    extractor = Extractor(folder) if folder is not None else None
+    palette = COLOUR if coloured() else PLAIN
+    dissection, bar = opened(pick(capture, read_file), engine, prefs)
+
+    def chosen() -> Iterator[Any]:
+        def every() -> Iterator[Any]:
+            for exchange in dissection.exchanges():
+                yield from joiner.exchange(exchange).streams
+            yield from joiner.finish()
+
+        for stream in every():
+            if test(stream_row(stream)):
+                if extractor is not None:
+                    extractor.stream(stream)
+                yield stream
+
+    with dissection:
+        try:
+            if form is not Format.TEXT:
+                lines = (dumps(stream_json(stream, trees)) for stream in chosen())
+                emit(json_array(lines) if form is Format.JSON else lines)
+            elif trees:
+                emit(line for stream in chosen() for line in stream_tree_lines(stream, palette, hex_pane))
+            else:
+                emit(stream_lines(map(stream_row, chosen()), palette))
+        finally:
+            bar.close()
+        complain(dissection)
+    if extractor is not None:
+        print(f"dissector: {extractor.written} files written to {extractor.folder}", file=sys.stderr)
 
 
 @app.command(epilog="Example: dissector info outlook.pcap")
@@ -256,16 +343,14 @@ def verify(
     engine: EngineOption = Engine.AUTO,
 ) -> None:
     """Decode every PDU, encode it again and compare. Exit code 1 where a byte differs or stays undecoded."""
-    from dissector.verify import Report, verify_exchange
+    from dissector.verify import verify as verified
     from dissector.views.json import dumps_pretty
     from dissector.views.table import report_lines
 
     dissection, bar = opened(pick(capture, read_file), engine, prefs)
-    report = Report()
     with dissection:
         try:
-            for exchange in dissection.exchanges():
-                verify_exchange(exchange, report)
+            report = verified(dissection.exchanges())
         finally:
             bar.close()
         complain(dissection)

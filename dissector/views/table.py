@@ -55,6 +55,16 @@ def report_lines(report: Report, colour: bool) -> Iterator[str]:
     yield f"PDUs             {report.pdus}: {report.identical} identical, {report.different} different"
     raw = f", {report.no_context_bytes} raw for want of context" if report.no_context_bytes else ""
     yield f"bytes            {report.decoded_bytes} decoded, {report.undecoded_bytes} undecoded{raw}"
+    if report.streams or report.states:
+        left = f", {report.streams_incomplete} incomplete" if report.streams_incomplete else ""
+        yield (
+            f"streams          {report.streams}: {report.streams_identical} identical, {report.streams_different} "
+            f"different{left}; {report.stream_bytes} bytes, {report.stream_elements} elements in "
+            f"{report.stream_buffers} buffers"
+        )
+        yield (
+            f"states           {report.states}: {report.states_identical} identical, {report.states_different} different"
+        )
     for name, count in sorted(report.unknown_rops.items()):
         yield f"no layout        {name}: {count}"
     shown = ", ".join(f"{count} {name}" for name, count in report.diagnostics.items())
