@@ -62,9 +62,8 @@ def report_lines(report: Report, colour: bool) -> Iterator[str]:
             f"different{left}; {report.stream_bytes} bytes, {report.stream_elements} elements in "
             f"{report.stream_buffers} buffers"
         )
-        yield (
-            f"states           {report.states}: {report.states_identical} identical, {report.states_different} different"
-        )
+        states = f"{report.states_identical} identical, {report.states_different} different"
+        yield f"states           {report.states}: {states}"
     for name, count in sorted(report.unknown_rops.items()):
         yield f"no layout        {name}: {count}"
     shown = ", ".join(f"{count} {name}" for name, count in report.diagnostics.items())
