@@ -84,11 +84,11 @@ class MappedFile:
 
         They can still be read: the system then fetches them again.
         """
-        start = self._given_back
-        if offset - start < _PAGES or not hasattr(mmap, "MADV_DONTNEED"):
+        if offset - self._given_back < _PAGES or not hasattr(mmap, "MADV_DONTNEED"):
             return
         stop = offset - offset % mmap.PAGESIZE
-        self.data.madvise(mmap.MADV_DONTNEED, start, stop - start)
+        # From the very start: messages taken behind the walk have fetched pages again since the last time.
+        self.data.madvise(mmap.MADV_DONTNEED, 0, stop)
         self._given_back = stop
 
     def rewind(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,25 @@ def test_an_abandoned_walk_counts_what_it_saw(tmp_path: Path) -> None:
         segments.close()  # type: ignore[attr-defined]
         assert (capture.summary.frames, capture.summary.segments) == (2, 2)
         assert record(capture)[0].sides[1] + record(capture)[0].sides[0] == [b"abc" * 6]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="tells how much of a file is mapped on Linux only")
+def test_memory_stays_small_though_bytes_behind_the_walk_are_read(tmp_path: Path) -> None:
+    def mapped() -> int:
+        found = re.search(r"RssFile:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        assert found
+        return int(found[1]) << 10
+
+    record = pcap([ethernet(ipv4(tcp(1, bytes(1400))))])[24:]
+    path = tmp_path / "x.pcap"
+    path.write_bytes(pcap([]) + record * 100_000)
+    before = most = mapped()
+    with open_capture(path) as capture:
+        for segment in capture.segments():
+            frame, offset = segment[0], segment[6]
+            if frame % 10 == 0:
+                assert capture.data[offset // 2 : offset // 2 + 1] is not None
+            if frame % 1000 == 0:
+                most = max(most, mapped())
+    assert most - before < 80 << 20
+    assert path.stat().st_size > 140 << 20
