@@ -1,12 +1,15 @@
 """Bytes without a capture: `dissector decode KIND`. A kind reads a ByteSource into a tree.
 
 Kinds that name a layout read it and show what is left over. ROP buffers and MAPI/HTTP bodies go through the session
-layer, as in a capture of one exchange. ROPs by name: `rop:RopSetColumns`, `rop-response:RopSetColumns`.
+layer, as in a capture of one exchange. ROPs by name: `rop:RopSetColumns`, `rop-response:RopSetColumns`. FastTransfer
+streams by what they are: `fasttransfer:contentsSync`.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from construct import Construct
 
@@ -16,6 +19,11 @@ from dissector.grammar.auxiliary import AuxBlocks
 from dissector.grammar.base import RowsToEnd, trace
 from dissector.grammar.entryids import EntryId
 from dissector.grammar.envelopes import MAILBOX
+from dissector.grammar.fasttransfer import MARKER
+from dissector.grammar.ics import ROOTS
+from dissector.grammar.icstree import trace_stream
+from dissector.grammar.idset import IDSET_REPLGUID, IDSET_REPLID, SET_FORMS, Globset
+from dissector.grammar.names import property_name
 from dissector.grammar.nspi import ADDRESS_BOOK
 from dissector.grammar.properties import TaggedPropertyValue
 from dissector.grammar.restrictions import Restriction
@@ -111,12 +119,45 @@ def _http_message(kind: str, request_type: str, source: ByteSource) -> HttpMessa
     return HttpMessage(kind, first, headers, head, body, source, 0, 0.0, 0, 0.0)
 
 
+def fasttransfer(root: str | None, source: ByteSource) -> Node:
+    return trace_stream(source, root)
+
+
+def state(source: ByteSource) -> Node:
+    """An ICS state: the element of a stream, its properties without the markers, or JSON of the sets' bytes."""
+    if source.data.lstrip()[:1] == b"{":
+        return _state_json(source)
+    marked = source.data.startswith(MARKER["IncrSyncStateBegin"].to_bytes(4, "little"))
+    return trace_stream(source, "state") if marked else trace_stream(source, None, name="state")
+
+
+def _state_json(source: ByteSource) -> Node:
+    """{"40170003": "hex", ...} or {"40170003": {"bytes": "hex", ...}, ...}: the sets by property tag."""
+    root = Node("state", source, 0, len(source.data))
+    try:
+        for tag, value in json.loads(source.data).items():
+            number = int(tag, 16)
+            name = property_name(number) or f"0x{number:08X}"
+            data = bytes.fromhex(value["bytes"] if isinstance(value, dict) else value)
+            form = SET_FORMS.get(number >> 16)
+            if form is None:
+                raise DissectorError(f"{name} is no property of a state")
+            root.children.append(whole(form, name)(ByteSource(name, data)))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DissectorError(f"no state as JSON, {{tag: bytes in hex}}: {error}") from error
+    return root
+
+
 LAYOUTS: Mapping[str, tuple[Construct, str]] = {
     "property-values": (RowsToEnd(TaggedPropertyValue), "TaggedPropertyValues as in a ROP buffer"),
     "restriction": (Restriction, "a restriction as in a ROP buffer"),
     "entry-id": (EntryId, "an entry id of any provider"),
     "xid": (Xid, "an XID (change key, source key)"),
     "pcl": (PredecessorChangeList, "a PredecessorChangeList"),
+    "idset": (IDSET_REPLGUID, "an IDSET with REPLGUIDs, as kept between sessions (MetaTagIdsetGiven)"),
+    "cnset": (IDSET_REPLGUID, "a CNSET with REPLGUIDs (MetaTagCnsetSeen, ...SeenFAI, ...Read)"),
+    "idset-replid": (IDSET_REPLID, "an IDSET with REPLIDs (MetaTagIdsetDeleted and its like)"),
+    "globset": (Globset(), "the commands of one GLOBSET"),
     "auxiliary": (AuxBlocks, "AUX_HEADER blocks of an auxiliary buffer"),
 }
 
@@ -133,6 +174,10 @@ def _kinds() -> Iterator[tuple[str, str, Kind]]:
             yield f"{name}:{body}", f"the body of a {body} {kind}", mapi_http(kind, body)
     for name, (layout, about) in LAYOUTS.items():
         yield name, about, whole(layout, name)
+    yield "state", "an ICS state: the element of a stream, its properties alone, or JSON from streams --extract", state
+    for root in ROOTS:
+        yield f"fasttransfer:{root}", f"a FastTransfer stream: {root}", partial(fasttransfer, root)
+    yield "fasttransfer", "elements of a FastTransfer stream, one after another", partial(fasttransfer, None)
 
 
 def kinds() -> Iterator[tuple[str, str]]:
