@@ -18,7 +18,7 @@ from dissector.session.exchange import Exchange
 from dissector.session.tracker import Tracker
 from dissector.transport.messages import HttpExchange, Message, Opaque, RpcCall, RpcControl
 from dissector.transport.protocols import Handler
-from dissector.transport.tcp import reassemble
+from dissector.transport.tcp import TcpStats, reassemble
 
 
 @dataclass(slots=True)
@@ -43,12 +43,13 @@ class Tally:
 
 
 class Dissection:
-    """An open capture. Iterate exchanges() once; tally, tracker and capture.summary are complete after it."""
+    """An open capture. Iterate exchanges() once; tally, tcp, tracker and capture.summary are complete after it."""
 
     def __init__(self, capture: Capture) -> None:
         self.capture = capture
         self.tracker = Tracker()
         self.tally = Tally()
+        self.tcp = TcpStats()
         self._known: dict[Any, Any] = {}
 
     def __enter__(self) -> Self:
@@ -59,7 +60,7 @@ class Dissection:
 
     def messages(self) -> Iterator[Message]:
         """HttpExchange, RpcCall, RpcControl and Opaque, in order of completion."""
-        return reassemble(self.capture.segments(), self.capture.data, Handler())
+        return reassemble(self.capture.segments(), self.capture.data, Handler(), self.tcp)
 
     def exchanges(self) -> Iterator[Exchange]:
         tally = self.tally

@@ -38,6 +38,10 @@ def gather(dissection: Dissection) -> dict[str, Any]:
     notes.update(tally.trouble)
     return {
         "capture": _capture_facts(dissection),
+        "tcp": {
+            "connections": dissection.tcp.connections, "bytes": dissection.tcp.delivered, "gaps": dissection.tcp.gaps,
+            "missing_bytes": dissection.tcp.missing, "repeated_bytes": dissection.tcp.repeated,
+        },
         "http": {"exchanges": tally.http_exchanges, "not_mapi": tally.http_other},
         "rpc": {"calls": tally.rpc_calls, "not_mapi": dict(tally.rpc_other), "control": dict(tally.rpc_control)},
         "opaque": [
@@ -106,6 +110,10 @@ def info_lines(facts: dict[str, Any], colour: bool) -> Iterator[str]:
             about.add_row(name.replace("_", " "), ", ".join(f"{key} {count}" for key, count in capture[name].items()))
     if capture["first_time"] is not None:
         about.add_row("time", f"{clock(capture['first_time'])} to {clock(capture['last_time'])} UTC")
+    tcp = facts["tcp"]
+    holes = f", {tcp['missing_bytes']} missing in {tcp['gaps']} gaps" if tcp["gaps"] else ""
+    again = f", {tcp['repeated_bytes']} sent again" if tcp["repeated_bytes"] else ""
+    about.add_row("TCP", f"{tcp['connections']} connections, {tcp['bytes']} bytes{holes}{again}")
     about.add_row("HTTP", f"{facts['http']['exchanges']} exchanges, {facts['http']['not_mapi']} of them not MAPI")
     others = sum(facts["rpc"]["not_mapi"].values())
     about.add_row("DCE/RPC", f"{facts['rpc']['calls']} calls, {others} of them not MAPI")
