@@ -13,7 +13,7 @@ import uuid
 from typing import NamedTuple
 
 from dissector.model.ids import LongTermId, ObjectId
-from replay.server import pcl
+from dissector.model.pcl import PredecessorChangeList, Xid
 from replay.server.errors import NOT_ENOUGH_MEMORY, NOT_FOUND, RopError
 from replay.server.properties import Properties
 from replay.server.store import FOLDER, STORE, Store
@@ -156,7 +156,8 @@ class Mailbox:
         """(change number, change key, predecessor change list) of a change made here, over the list before it."""
         number = self.new_id()
         key = self.gid(number)
-        return number, key, pcl.with_xid(before, key)
+        others = PredecessorChangeList.from_bytes(before)
+        return number, key, PredecessorChangeList.of((*others, Xid.from_bytes(key))).to_bytes()
 
     # Special folders.
 

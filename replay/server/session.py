@@ -208,8 +208,10 @@ class MessageObject(PropertyObject):
         return self.logon.session.codec if self.code_page in (LOGON_CODE_PAGE, 0) else codec_of(self.code_page)
 
     def is_read_only(self, prop_id: int) -> bool:
-        """PidTagMessageFlags can be written until the message is first saved."""
-        return super().is_read_only(prop_id) or (prop_id == messages.MESSAGE_FLAGS and self.row is not None)
+        """PidTagMessageFlags can be written until the message is first saved, and in a synchronization upload."""
+        if prop_id == messages.MESSAGE_FLAGS:
+            return self.row is not None and self.imported is None
+        return super().is_read_only(prop_id)
 
     def view(self) -> View:
         self.flush()
