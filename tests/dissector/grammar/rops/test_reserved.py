@@ -4,7 +4,6 @@ import uuid
 
 from dissector.grammar.names import enum_name
 from dissector.grammar.rops import ROPS, reserved
-
 from tests.dissector.grammar.rops.check import check
 
 
