@@ -332,8 +332,10 @@ class Padded(Construct):  # type: ignore[misc]
         return text.rstrip("\0") if isinstance(text, str) and len(raw) % self.text.width == 0 else raw
 
     def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
-        raw = encode_text(obj, self.text.encoding(context))
-        stream.write(raw.ljust(evaluate(self.size, context), b"\0"))
+        raw, size = encode_text(obj, self.text.encoding(context)), evaluate(self.size, context)
+        if size is None:  # the size is to be derived: the text and its closing NUL
+            size = len(raw) + self.text.width
+        stream.write(raw.ljust(size, b"\0"))
         return obj
 
 

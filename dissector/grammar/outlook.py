@@ -254,7 +254,7 @@ ReportTag = Layout(
     "SearchFolderEntryId" / Sized(this.SearchFolderEntryIdSize, MaybeEmpty(EntryId)),
     "MessageSearchKeySize" / SizeOf(U32, "MessageSearchKey"),
     "MessageSearchKey" / Data(this.MessageSearchKeySize),
-    "AnsiTextSize" / CharsOf(U32, "AnsiText", 1, plus=1),
+    "AnsiTextSize" / SizeOf(U32, "AnsiText"),
     "AnsiText" / Padded(this.AnsiTextSize, 1),
     name="PidTagReportTag",
     spec="MS-OXOMSG 2.2.2.22",

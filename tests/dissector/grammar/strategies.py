@@ -7,6 +7,7 @@ that are built from other fields (Count, SizeOf, Present) are left out of about 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import takewhile
 from typing import Any
 
 from construct import BytesInteger, Construct, ConstructError, Container, FormatField, evaluate
@@ -65,7 +66,9 @@ class Generator:
         for field in con.subcons:
             form, there, maybe, derived = field.subcon, True, False, False
             while there and isinstance(form, When):
-                if isinstance(form, WhenMore):
+                if isinstance(form, forms.WhenAhead):
+                    there = False  # chance does not make the bytes that announce it
+                elif isinstance(form, WhenMore):
                     there = maybe = not ended and self.draw(st.booleans())
                     ended = ended or not there
                 else:
@@ -129,9 +132,9 @@ class Generator:
         return value
 
     def characters(self, con: forms.Chars, context: Container) -> str | bytes:
-        size = evaluate(con.count, context) * con.text.width
-        raw = base.encode_text(self.text(con.text, context), con.text.encoding(context)) * (size + 1)
-        return base.decode_text(raw[:size], con.text.encoding(context))
+        size, encoding = evaluate(con.count, context) * con.text.width, con.text.encoding(context)
+        raw = base.encode_text(self.text(con.text, context) or "a", encoding) * (size + 1)
+        return base.decode_text(raw[:size], encoding)
 
     def padded(self, con: forms.Padded, context: Container) -> str | bytes:
         text, encoding = self.text(con.text, context), con.text.encoding(context)
@@ -139,7 +142,7 @@ class Generator:
         return text
 
     def rows_until(self, con: forms.RowsUntil, context: Container) -> list[Any]:
-        made = [row for row in self.rows(self.draw(st.integers(0, 2)), con.row, context) if all(row.values())]
+        made = takewhile(lambda row: all(row.values()), self.rows(self.draw(st.integers(0, 2)), con.row, context))
         return [*made, {con.field: con.last}]
 
     def choice(self, con: base.Choice, context: Container) -> Any:

@@ -95,7 +95,13 @@ def check_values(node: Node, value: Any) -> None:
             assert same(node.value, value), f"{node.name}: traced {node.value!r}, plain {value!r}"
         return
     assert node.value is None, f"{node.name} has both a value and children"
-    if isinstance(value, Mapping):
+    if node.children[0].name == "HasValue":
+        node = node.children[-1]
+        if value is not None:
+            check_values(node, value)
+        else:
+            assert node.value == 0
+    elif isinstance(value, Mapping):
         by_name: dict[str, list[Node]] = {}
         for child in node.children:
             by_name.setdefault(child.name, []).append(child)
