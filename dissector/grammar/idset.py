@@ -235,6 +235,10 @@ class _SetSummary(Summary):
         return _amount(len(rows), found)
 
 
+def _empty(value: Any) -> str:
+    return "empty set"
+
+
 def _amount(replicas: int, found: list[Ranges]) -> str:
     if not replicas:
         return "empty set"
@@ -262,6 +266,8 @@ class Idset(RowsToEnd):
         tracer = context._params.get("_tracer")
         rows = super()._parse(stream, context, path)
         if tracer is not None:
+            if not tracer.current.children:
+                tracer.current.labeller = _empty
             replicas = [row[self.replica] for row in rows]
             if not (ascending(replicas, replica_key) or ascending(replicas, wire_key)):
                 message = f"the {self.replica}s are not in ascending order, each once [MS-OXCFXICS] 2.2.2.4"

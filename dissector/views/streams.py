@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dissector.grammar.icstree import SPEC
 from dissector.grammar.idset import IdsetReading
 from dissector.grammar.names import error_name
 from dissector.node import Node
@@ -155,11 +156,15 @@ def stream_lines(rows: Iterable[StreamRow], palette: Palette = PLAIN) -> Iterato
 def row_line(row: StreamRow) -> str:
     handle = f"0x{row.handle:x}" if row.handle is not None else "?"
     root = f"{row.root or ('-' if row.direction == 'collector' else 'unknown')}{'?' if row.inferred else ''}"
-    frames = f"{row.first_frame}-{row.last_frame}"
+    frames = frames_text(row.first_frame, row.last_frame)
     return (
         f"{row.stream:6} {row.session:4} {handle:>7}  {root:<17} {row.opened_by or '(not captured)':<34} {frames:>13} "
         f"{row.bytes:10} {row.buffers:5} {row.elements:7} {content(row):<14} {result(row):<26} {about(row)}"
     )
+
+
+def frames_text(first: int, last: int) -> str:
+    return f"{first}-{last}" if first != last else str(first)
 
 
 def content(row: StreamRow) -> str:
@@ -218,7 +223,7 @@ def heading(row: StreamRow, palette: Palette) -> Iterator[str]:
         yield "  " + "  ".join(f"{name}={value}" for name, value in row.options.items())
     size = f"{row.bytes} bytes in {row.buffers} buffer{'s' * (row.buffers != 1)}"
     parts = [
-        f"{size}, frames {row.first_frame}-{row.last_frame}",
+        f"{size}, frames {frames_text(row.first_frame, row.last_frame)}",
         f"{row.elements} elements",
         content(row),
         result(row),
@@ -256,7 +261,7 @@ def stream_tree_lines(
 
 def _piecewise(stream: Stream, source: ByteSource, palette: Palette) -> Iterator[str]:
     """The lines of a tree of which only one child of the root is held at a time; the root's diagnostics are last."""
-    yield from tree_lines(Node(stream.root or "stream", source, 0, len(source)), palette)
+    yield from tree_lines(Node(stream.root or "stream", source, 0, len(source), spec=SPEC), palette)
     held: Node | None = None
     for node in stream.tree_parts(source):
         if held is not None:
@@ -269,8 +274,9 @@ def _piecewise(stream: Stream, source: ByteSource, palette: Palette) -> Iterator
 def joined_lines(joined: Joined, palette: Palette = PLAIN, hex_pane: bool = False) -> Iterator[str]:
     """What became whole in an exchange: uploaded states, and streams."""
     for state in joined.states:
-        frames = f"{state.frame}-{state.last_frame}"
-        yield f"{palette.value}State of stream {state.stream}{palette.off}  {state.size} bytes, frames {frames}"
+        frames = frames_text(state.frame, state.last_frame)
+        title = f"{palette.value}State of stream {state.stream}{palette.off}"
+        yield f"{title}  {state.name}  {state.size} bytes, frames {frames}"
         node = state.tree()
         yield from tree_lines(node, palette)
         if hex_pane:
