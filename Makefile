@@ -38,6 +38,9 @@ format: $(STAMP)  ## format the sources
 golden: $(STAMP)  ## rewrite the golden trees; review the diff
 	$(BIN)/python -m pytest tests/test_golden.py --golden
 
+coverage-table: $(STAMP)  ## write docs/coverage.md: which ROP forms rest on which bytes
+	$(BIN)/python -m tests.coverage_table
+
 fuzz: $(STAMP)  ## many more mutations than the tests run (SECONDS=600)
 	$(BIN)/python -m tests.fuzz $(or $(SECONDS),600)
 
@@ -47,4 +50,4 @@ bench: $(STAMP) tshark  ## measure against tshark on the same generated file; pr
 clean:  ## remove what was installed and generated
 	rm -rf $(VENV) bench/data .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help install tshark demo test check format golden fuzz bench clean
+.PHONY: help install tshark demo test check format golden coverage-table fuzz bench clean
