@@ -10,6 +10,10 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--golden", action="store_true", help="rewrite the golden files instead of comparing")
+
+
 def shared(*parts: str) -> Path:
     """A file or folder under ../shared; skips the test, saying why, when it is absent."""
     path = SHARED.joinpath(*parts)
