@@ -45,7 +45,7 @@ from dissector.grammar.base import (
     spec_of,
     this,
 )  # fmt: skip
-from dissector.grammar.forms import Placed
+from dissector.grammar.forms import Placed, Unterminated
 from dissector.grammar.ids import LongTermId
 from dissector.grammar.idset import SET_FORMS
 from dissector.grammar.names import property_name, rows
@@ -76,12 +76,6 @@ def codec_of(code_page: int) -> str:
         return codecs.lookup(name).name
     except LookupError:
         return ""
-
-
-class Unterminated(str):
-    """Text that stood there without its closing NUL. Builds back without one."""
-
-    __slots__ = ()
 
 
 class CountedText(Construct):  # type: ignore[misc]

@@ -23,6 +23,7 @@ from dissector.grammar.base import (
     Rows,
     Sized,
     SizeOf,
+    Str8,
     Text,
     Traced,
     Undecoded,
@@ -35,12 +36,12 @@ from dissector.grammar.base import (
     spec_of,
 )  # fmt: skip
 from dissector.grammar.names import codec_name, enum_name, flag_names
-from dissector.node import Summary
+from dissector.node import Severity, Summary
 
 __all__ = [
     "BitFields", "ByFirst", "ByMarks", "Chars", "CharsOf", "CodecOf", "Either", "First", "Given", "HasValue",
     "KindAndFlags", "Marked", "MaybeEmpty", "Nothing", "Nth", "Outer", "Padded", "Padding", "Placed", "RestBut",
-    "RowsUntil", "ToEnd", "WhenAhead",
+    "RowsUntil", "RowsWithin", "TextToEnd", "ToEnd", "Unterminated", "WhenAhead",
 ]  # fmt: skip
 
 
@@ -319,6 +320,31 @@ class Chars(Construct):  # type: ignore[misc]
         return obj
 
 
+class Unterminated(str):
+    """Text that stood there without its closing NUL. Builds back without one."""
+
+    __slots__ = ()
+
+
+class TextToEnd(Construct):  # type: ignore[misc]
+    """8-bit text to the end of the enclosing size, its closing NUL there or not.
+
+    The value is a str without the NUL, an Unterminated, or the bytes where no str builds back to the same.
+    """
+
+    def _parse(self, stream: Any, context: Container, path: str) -> str | bytes:
+        raw = stream.read()
+        text = decode_text(raw.removesuffix(b"\0"), Str8.encoding(context))
+        if isinstance(text, bytes):
+            return raw  # type: ignore[no-any-return]
+        return text if raw.endswith(b"\0") else Unterminated(text)
+
+    def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
+        end = b"" if isinstance(obj, bytes | Unterminated) else b"\0"
+        stream.write(encode_text(obj, Str8.encoding(context)) + end)
+        return obj
+
+
 class Padded(Construct):  # type: ignore[misc]
     """Text in exactly `size` bytes, filled up with NULs. The value is a str without them, or the bytes."""
 
@@ -355,6 +381,28 @@ class RestBut(Construct):  # type: ignore[misc]
     def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
         stream.write(obj)
         return obj
+
+
+class RowsWithin(Rows):
+    """Rows that begin within `size` bytes. The last may reach beyond them, which a remark tells."""
+
+    def __init__(self, size: Any, row: Construct) -> None:
+        super().__init__(0, row)
+        self.size = size
+
+    def _parse(self, stream: Any, context: Container, path: str) -> list[Any]:
+        rows: list[Any] = []
+        start, size, taken = stream.tell(), evaluate(self.size, context), 0
+        while taken < size:
+            context["_index"] = len(rows)
+            rows.append(self.row._parse(stream, context, path))
+            if stream.tell() - start == taken:
+                raise MalformedError("a row of no bytes", path=path)
+            taken = stream.tell() - start
+        tracer = context._params.get("_tracer")
+        if taken > size and tracer is not None:
+            tracer.current.diagnose(Severity.NOTE, f"the rows take {taken} bytes, their size is given as {size}")
+        return rows
 
 
 class RowsUntil(Rows):

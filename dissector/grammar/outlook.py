@@ -30,7 +30,7 @@ from dissector.grammar.base import (
     this,
 )
 from dissector.grammar.entryids import EntryId
-from dissector.grammar.forms import Chars, CharsOf, Either, MaybeEmpty, Padded, RowsUntil
+from dissector.grammar.forms import Chars, CharsOf, Either, MaybeEmpty, Padded, RowsUntil, RowsWithin
 from dissector.grammar.recurrence import Minutes
 
 
@@ -173,14 +173,14 @@ _PERSIST_ELEMENT = Layout(
 _PERSIST_DATA = Layout(
     "PersistID" / Enumerated(U16, "PersistId"),
     "DataElementsSize" / SizeOf(U16, "DataElements"),
-    "DataElements" / Sized(this.DataElementsSize, RowsToEnd(_PERSIST_ELEMENT)),
+    "DataElements" / RowsWithin(this.DataElementsSize, _PERSIST_ELEMENT),
     name="PersistData",
     spec="MS-OXOSFLD 2.2.5.1",
     summary="{PersistID}: {DataElements}",
 )
 
 AdditionalRenEntryIdsEx = RowsToEnd(_PERSIST_DATA)
-"""Which folders are special [MS-OXOSFLD] 2.2.5."""
+"""Which folders are special [MS-OXOSFLD] 2.2.5. Some servers write a DataElementsSize that is too small."""
 
 _EXTENDED_FLAG = Layout(
     "Id" / Enumerated(U8, "ExtendedFolderFlagId"),

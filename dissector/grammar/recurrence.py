@@ -27,11 +27,10 @@ from dissector.grammar.base import (
     RowsToEnd,
     Sized,
     SizeOf,
-    Str8,
     When,
     this,
 )
-from dissector.grammar.forms import ByMarks, Chars, CharsOf, Marked, Nothing, Nth, Outer
+from dissector.grammar.forms import ByMarks, Chars, CharsOf, Marked, Nothing, Nth, Outer, TextToEnd
 
 
 class _Minutes(Labelled):
@@ -239,7 +238,7 @@ GlobalObjectId = Layout(
         this.Size,
         ByMarks(
             Marked(
-                Layout("Signature" / Data(12), "Uid" / Str8, name="vCal-Uid", summary="{Uid}"),
+                Layout("Signature" / Data(12), "Uid" / TextToEnd(), name="vCal-Uid", summary="{Uid}"),
                 marks={0: (_VCAL_UID,)},
             ),
             default=Rest,

@@ -249,6 +249,11 @@ RULES: tuple[tuple[Any, Callable[[Generator, Any, Container], Any]], ...] = (
     (base._Rest, lambda g, con, context: g.draw(st.binary(max_size=5))),
     (base.Choice, lambda g, con, context: g.choice(con, context)),
     (forms.RowsUntil, lambda g, con, context: g.rows_until(con, context)),
+    (forms.RowsWithin, lambda g, con, context: g.rows(g.draw(st.integers(0, 3)), con.row, context)),
+    (
+        forms.TextToEnd,
+        lambda g, con, context: g.draw(st.sampled_from([str, forms.Unterminated]))(g.text(base.Str8, context)),
+    ),
     (base.RowsToEnd, lambda g, con, context: g.rows(g.draw(st.integers(0, 3)), con.row, context)),
     (base.Rows, lambda g, con, context: g.rows(evaluate(con.count, context), con.row, context)),
     (base.Sized, lambda g, con, context: g.sized(con, context)),
