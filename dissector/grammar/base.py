@@ -791,13 +791,13 @@ def _context(params: dict[str, Any], parsing: bool) -> Container:
 class Counted(Subconstruct):  # type: ignore[misc]
     """A byte count, then a layout inside that many bytes. The value is the layout's.
 
-    Opaque bytes (Data, Rest) and single values make one leaf, count included; a structure shows its Size and its
-    fields.
+    Opaque bytes (Data, Rest) and single values make one leaf, count included; a structure shows its Size (or what
+    `name` calls it) and its fields.
     """
 
-    def __init__(self, count: Construct, subcon: Construct = Rest) -> None:
+    def __init__(self, count: Construct, subcon: Construct = Rest, name: str = "Size") -> None:
         super().__init__(subcon)
-        self.count = Traced(count, "Size")
+        self.count = Traced(count, name)
         self.opaque = isinstance(subcon, _Rest | Data)
 
     def _parse(self, stream: Any, context: Container, path: str) -> Any:

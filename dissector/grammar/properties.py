@@ -191,8 +191,8 @@ class Encoding:
         return values_by_name(self)
 
     def opened(self, structure: Construct) -> Construct:
-        """A PtypBinary whose bytes, unless there are none, are `structure`."""
-        return Counted(self.binary, MaybeEmpty(structure))
+        """A PtypBinary whose bytes, unless there are none, are `structure`. Its COUNT is not one of its fields."""
+        return Counted(self.binary, MaybeEmpty(structure), "COUNT")
 
     def opened_rows(self, structure: Construct) -> Construct:
         """A PtypMultipleBinary whose items, unless they are empty, are `structure`."""

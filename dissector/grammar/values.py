@@ -109,14 +109,15 @@ def _values(encoding: Encoding) -> Iterator[tuple[str, int, Construct]]:
         yield name, 0x0102, encoding.opened(structure)
     for name, structure in MULTIPLE_STRUCTURES.items():
         yield name, 0x1102, encoding.opened_rows(structure)
+        yield name, 0x3102, encoding.opened(structure)
 
 
 def values_by_tag(encoding: Encoding) -> dict[int, Construct]:
     table: dict[int, Construct] = {}
     for name, kind, form in _values(encoding):
         for tag in property_tags(name):
-            if tag & 0xFFFF == kind and tag < 0x80000000:
-                table[tag] = form
+            if tag & 0xFFFF == kind & ~0x2000 and tag < 0x80000000:
+                table[tag & 0xFFFF0000 | kind] = form
     return table
 
 

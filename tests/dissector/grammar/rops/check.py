@@ -112,10 +112,10 @@ def check_values(node: Node, value: Any) -> None:
         inside = [child for child in node.children if child.name in value]
         assert [child.name for child in inside] == [name for name in value if name in by_name]
     elif isinstance(value, Undecoded):
-        counted = node.children[0].data if node.children[0].name in ("Count", "Size") else b""
+        counted = node.children[0].data if node.children[0].name in ("Count", "Size", "COUNT") else b""
         assert node.data in (value, counted + value)
     elif isinstance(value, list):
-        rows = [child for child in node.children if child.name not in ("Count", "Size")]
+        rows = [child for child in node.children if child.name not in ("Count", "Size", "COUNT")]
         assert len(rows) == len(value), f"{node.name}: {len(rows)} rows traced, {len(value)} read"
         for row, entry in zip(rows, value, strict=True):
             check_values(row, entry)
