@@ -177,7 +177,7 @@ class Client:
         return self.call("RopLogon", LogonFlags=1, OpenFlags=0x01000000, **fields)
 
     def open_folder(self, logon: int, folder: Any, **more: Any) -> int:
-        return self.call("RopOpenFolder", logon, FolderId=folder, OpenModeFlags=0, **more)["Handle"]
+        return int(self.call("RopOpenFolder", logon, FolderId=folder, OpenModeFlags=0, **more)["Handle"])
 
     def create_folder(self, parent: int, name: str, kind: int = 1, existing: bool = False, expect: int = 0) -> Any:
         return self.call(
@@ -186,9 +186,8 @@ class Client:
         )  # fmt: skip
 
     def create_message(self, parent: int, folder: Any, associated: bool = False) -> int:
-        return self.call("RopCreateMessage", parent, CodePageId=0x0FFF, FolderId=folder, AssociatedFlag=associated)[
-            "Handle"
-        ]
+        answer = self.call("RopCreateMessage", parent, CodePageId=0x0FFF, FolderId=folder, AssociatedFlag=associated)
+        return int(answer["Handle"])
 
     def open_message(self, parent: int, folder: Any, message: Any, mode: int = 1, **more: Any) -> Any:
         return self.call(
@@ -222,7 +221,7 @@ class Client:
     def table(self, name: str, thing: int, *columns: int, flags: int = 0) -> int:
         handle = self.call(name, thing, TableFlags=flags)["Handle"]
         self.call("RopSetColumns", handle, SetColumnsFlags=0, PropertyTags=list(columns))
-        return handle
+        return int(handle)
 
     def write_stream(self, thing: int, tag: int, data: bytes, chunk: int = 30000) -> None:
         stream = self.call("RopOpenStream", thing, PropertyTag=tag, OpenModeFlags=2)["Handle"]

@@ -25,8 +25,10 @@ BODY = 0x10130102
 def test_several_rops_in_one_buffer(client: Client, logon: Any) -> None:
     inbox = logon["FolderIds"]["Inbox"]
     requests = b"".join((
-        client.request_bytes("RopOpenFolder", InputHandleIndex=0, OutputHandleIndex=1, FolderId=inbox, OpenModeFlags=0),
-        client.request_bytes("RopOpenFolder", InputHandleIndex=0, OutputHandleIndex=2, FolderId=(1, 4711), OpenModeFlags=0),
+        client.request_bytes("RopOpenFolder", InputHandleIndex=0, OutputHandleIndex=1, FolderId=inbox,
+                             OpenModeFlags=0),
+        client.request_bytes("RopOpenFolder", InputHandleIndex=0, OutputHandleIndex=2, FolderId=(1, 4711),
+                             OpenModeFlags=0),
         client.request_bytes("RopGetContentsTable", InputHandleIndex=1, OutputHandleIndex=3, TableFlags=0),
         client.request_bytes("RopRelease", InputHandleIndex=1),
         client.request_bytes("RopGetPropertiesList", InputHandleIndex=1),
@@ -35,8 +37,8 @@ def test_several_rops_in_one_buffer(client: Client, logon: Any) -> None:
     ((data, handles),) = client.execute(requests, [logon["Handle"], NONE, NONE, NONE])
     answers = [(one["Name"], one["ReturnValue"]) for one in client.responses(data)]
     assert answers == [
-        ("RopOpenFolder", 0), ("RopOpenFolder", 0x8004010F), ("RopGetContentsTable", 0), ("RopGetPropertiesList", 0x4B9),
-        ("RopGetContentsTable", 0x4B9),
+        ("RopOpenFolder", 0), ("RopOpenFolder", 0x8004010F), ("RopGetContentsTable", 0),
+        ("RopGetPropertiesList", 0x4B9), ("RopGetContentsTable", 0x4B9),
     ]  # fmt: skip
     assert handles[0] == logon["Handle"]
     assert handles[2] == NONE
@@ -154,22 +156,26 @@ def test_rops_that_are_not_done_are_named(client: Client, logon: Any) -> None:
 def seeds(client: Client, logon: Any) -> list[bytes]:
     """Request ROPs of all kinds, as bytes."""
     ids = logon["FolderIds"]
-    made = [
-        client.request_bytes("RopOpenFolder", InputHandleIndex=0, OutputHandleIndex=1, FolderId=ids["Inbox"], OpenModeFlags=0),
+    return [
+        client.request_bytes("RopOpenFolder", InputHandleIndex=0, OutputHandleIndex=1, FolderId=ids["Inbox"],
+                             OpenModeFlags=0),
         client.request_bytes("RopCreateFolder", InputHandleIndex=1, OutputHandleIndex=2, FolderType=1,
                              UseUnicodeStrings=True, OpenExisting=True, DisplayName="fuzz", Comment="c"),
         client.request_bytes("RopCreateMessage", InputHandleIndex=0, OutputHandleIndex=3, CodePageId=0x0FFF,
                              FolderId=ids["Inbox"], AssociatedFlag=False),
         client.request_bytes("RopSetProperties", InputHandleIndex=3, PropertyValues=[
-            {"PropertyTag": 0x0037001F, "PropertyValue": "RE: fuzz"}, {"PropertyTag": 0x66000102, "PropertyValue": b"abc"},
-            {"PropertyTag": 0x6601101F, "PropertyValue": ["a", "b"]}, {"PropertyTag": 0x66020048, "PropertyValue": uuid.UUID(int=1)},
+            {"PropertyTag": 0x0037001F, "PropertyValue": "RE: fuzz"},
+            {"PropertyTag": 0x66000102, "PropertyValue": b"abc"},
+            {"PropertyTag": 0x6601101F, "PropertyValue": ["a", "b"]},
+            {"PropertyTag": 0x66020048, "PropertyValue": uuid.UUID(int=1)},
             {"PropertyTag": 0x6603001E, "PropertyValue": "x"}, {"PropertyTag": 0x0E070003, "PropertyValue": 1}]),
         client.request_bytes("RopModifyRecipients", InputHandleIndex=3, RecipientColumns=[0x39FE001F], RecipientRows=[
             {"RowId": 0, "RecipientType": 1, "RecipientRow": {
                 "RecipientFlags": 0x218, "EmailAddress": "a@b", "DisplayName": "a", "RecipientColumnCount": 1,
                 "RecipientProperties": {"Flag": 0, "ValueArray": ["a@b"]}}}]),
         client.request_bytes("RopCreateAttachment", InputHandleIndex=3, OutputHandleIndex=4),
-        client.request_bytes("RopOpenStream", InputHandleIndex=4, OutputHandleIndex=5, PropertyTag=0x37010102, OpenModeFlags=2),
+        client.request_bytes("RopOpenStream", InputHandleIndex=4, OutputHandleIndex=5, PropertyTag=0x37010102,
+                             OpenModeFlags=2),
         client.request_bytes("RopWriteStream", InputHandleIndex=5, Data=b"stream data"),
         client.request_bytes("RopSeekStream", InputHandleIndex=5, Origin=0, Offset=3),
         client.request_bytes("RopReadStream", InputHandleIndex=5, ByteCount=100),
@@ -179,7 +185,8 @@ def seeds(client: Client, logon: Any) -> list[bytes]:
         client.request_bytes("RopGetPropertiesSpecific", InputHandleIndex=3, PropertySizeLimit=0, WantUnicode=False,
                              PropertyTags=[0x00370000, 0x0FFF0102, 0x0E070003, 0x6601301F]),
         client.request_bytes("RopGetContentsTable", InputHandleIndex=1, OutputHandleIndex=6, TableFlags=0),
-        client.request_bytes("RopSetColumns", InputHandleIndex=6, SetColumnsFlags=0, PropertyTags=[0x0037001F, 0x674A0014, 0x6601301F]),
+        client.request_bytes("RopSetColumns", InputHandleIndex=6, SetColumnsFlags=0,
+                             PropertyTags=[0x0037001F, 0x674A0014, 0x6601301F]),
         client.request_bytes("RopRestrict", InputHandleIndex=6, RestrictFlags=0, RestrictionData={
             "RestrictType": 0, "Restricts": [
                 {"RestrictType": 8, "PropertyTag": 0x0037001F},
@@ -203,7 +210,6 @@ def seeds(client: Client, logon: Any) -> list[bytes]:
         client.request_bytes("RopModifyRules", InputHandleIndex=1, ModifyRulesFlags=1, RulesData=[
             {"RuleDataFlags": 1, "PropertyValues": [{"PropertyTag": 0x6682001F, "PropertyValue": "rule"}]}]),
     ]  # fmt: skip
-    return made
 
 
 def mutated(rng: random.Random, data: bytes) -> bytes:
@@ -277,14 +283,12 @@ def test_mutated_bodies(server: RunningServer, caplog: pytest.LogCaptureFixture)
     with Client(server) as client:
         client.connect()
         logon = client.logon()
+        payload = rop_buffer(b"".join(seeds(client, logon)[:4]), [logon["Handle"], *[NONE] * 8])
+        buffer = buffers.pack([payload], compress=True, xor=True)
         body = build(
             MAILBOX["Execute"].request,
-            {
-                "Flags": 3, "MaxRopOut": 0x10008, "AuxiliaryBuffer": b"",
-                "RopBuffer": buffers.pack([rop_buffer(b"".join(seeds(client, logon)[:4]), [logon["Handle"], *[NONE] * 8])],
-                                          compress=True, xor=True),
-            },
-        )  # fmt: skip
+            {"Flags": 3, "MaxRopOut": 0x10008, "AuxiliaryBuffer": b"", "RopBuffer": buffer},
+        )
         for _ in range(250):
             response = client.post("Execute", mutated(rng, body))
             assert response.status_code == 200

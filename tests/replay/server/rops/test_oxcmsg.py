@@ -232,10 +232,11 @@ def test_recipients(client: Client, place: Any) -> None:
 def test_rows_of_other_address_types(client: Client, place: Any) -> None:
     made = client.create_message(place["Handle"], place["FolderId"])
     given = [
-        {"RecipientFlags": 0x0001 | 0x10 | 0x20 | 0x200, "AddressPrefixUsed": 0, "DisplayType": 1, "X500DN": "/o=x/cn=y",
-         "DisplayName": "Dïrectory", "TransmittableDisplayName": "other"},
+        {"RecipientFlags": 0x0001 | 0x10 | 0x20 | 0x200, "AddressPrefixUsed": 0, "DisplayType": 1,
+         "X500DN": "/o=x/cn=y", "DisplayName": "Dïrectory", "TransmittableDisplayName": "other"},
         {"RecipientFlags": 0x8000 | 0x8 | 0x10, "AddressType": "FAXNO", "EmailAddress": "123", "DisplayName": "fäx"},
-        {"RecipientFlags": 0x0006 | 0x10 | 0x200, "EntryId": bytes(4) + bytes(range(16)) + b"more", "SearchKey": b"key", "DisplayName": "list"},
+        {"RecipientFlags": 0x0006 | 0x10 | 0x200, "EntryId": bytes(4) + bytes(range(16)) + b"more",
+         "SearchKey": b"key", "DisplayName": "list"},
         {"RecipientFlags": 0x0400 | 0x10 | 0x200, "DisplayName": "name", "SimpleDisplayName": "simple"},
         {"RecipientFlags": 0x1DB, "EmailAddress": "a@b.c", "DisplayName": "a@b.c"},
     ]  # fmt: skip
@@ -388,7 +389,7 @@ def test_an_embedded_message_is_changed(client: Client, place: Any) -> None:
 
 
 def test_text_of_both_widths(server: RunningServer, place: Any, client: Client) -> None:
-    """8-bit text is read in the session's code page, or the message's, and comes back in the width that is asked for."""
+    """8-bit text is read in the session's code page, or the message's, and comes back in the width asked for."""
     made = client.create_message(place["Handle"], place["FolderId"])
     client.set(made, (0x0037001E, "gr\u00fc\u00df \u20ac"), (0x0C1A001F, "\u4f60\u597d"), (0x6601101E, ["\u00e4", "b"]))
     identifier = client.save(made)

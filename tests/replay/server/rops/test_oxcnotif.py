@@ -14,9 +14,8 @@ MESSAGE = 0x8000
 
 
 def register(client: Client, thing: int, types: int = 0x7E, **where: Any) -> int:
-    return client.call(
-        "RopRegisterNotification", thing, NotificationTypes=types, **(where or {"WantWholeStore": True})
-    )["Handle"]
+    scope = where or {"WantWholeStore": True}
+    return int(client.call("RopRegisterNotification", thing, NotificationTypes=types, **scope)["Handle"])
 
 
 def poll(client: Client, handle: int) -> list[Any]:
