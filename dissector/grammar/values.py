@@ -25,6 +25,7 @@ IDS: Mapping[str, Construct] = {
     "PidTagMid": MessageId,
     "PidTagInstID": ObjectIdField,
     "PidTagChangeNumber": ChangeNumber,
+    "PidTagRuleId": ObjectIdField,
 }
 """PtypInteger64 properties that are a REPLID and a counter."""
 
