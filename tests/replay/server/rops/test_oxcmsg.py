@@ -278,13 +278,9 @@ def test_status(client: Client, place: Any) -> None:
     identifier = client.save(client.create_message(place["Handle"], place["FolderId"]))
 
     def change(flags: int, mask: int) -> int:
-        return client.call(
-            "RopSetMessageStatus",
-            place["Handle"],
-            MessageId=identifier,
-            MessageStatusFlags=flags,
-            MessageStatusMask=mask,
-        )["MessageStatusFlags"]
+        values = {"MessageStatusFlags": flags, "MessageStatusMask": mask}
+        answer = client.call("RopSetMessageStatus", place["Handle"], MessageId=identifier, **values)
+        return int(answer["MessageStatusFlags"])
 
     assert change(0x1000, 0x1000) == 0
     assert change(0x2800, 0x3000) == 0x1000
