@@ -227,7 +227,7 @@ class Stream:
 
     def ended(self, complete: bool, why: str) -> None:
         """No more comes. complete: the protocol says that all was sent; why: what happened instead."""
-        if self.gaps and self.gaps[-1].offset == self.size and self.size and not complete:
+        if self.gaps and self.gaps[-1].offset == self.size and not complete:
             why = f"{self.gaps[-1].why}; {why}"
         self.account.finish()
         self.root = self.account.root
