@@ -257,9 +257,12 @@ class Layout(Struct):  # type: ignore[misc]
         stream = io.BytesIO()
         for field in self.subcons:
             value = obj.get(field.name)
-            if field.name not in names or (
-                value is None and not (field.optional is None and field.subcon.flagbuildnone)
-            ):
+            if field.name not in names:
+                continue
+            if value is None and isinstance(field.subcon, Count | SizeOf | Present):
+                stream.write(bytes(field.subcon.sizeof()))  # it is derived too
+                continue
+            if value is None and not (field.optional is None and field.subcon.flagbuildnone):
                 continue  # absent, or missing: _build says so
             bare = field.subcon
             while isinstance(bare, When):

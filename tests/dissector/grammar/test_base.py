@@ -152,3 +152,10 @@ def test_doubles_keep_their_bytes() -> None:
         build(Layout("Value" / F32), {"Value": 1e300})
     with pytest.raises(ConstructError):
         build(Layout("Value" / F64), {"Value": "x"})
+
+
+def test_a_size_of_fields_that_are_derived_themselves() -> None:
+    layout = Layout(
+        "Size" / SizeOf(U16, "Count", "Rows", plus=2), "Count" / Count(U16, "Rows"), "Rows" / Rows(this.Count, U8)
+    )
+    assert build(layout, {"Rows": [1, 2, 3]}) == b"\7\0\3\0\1\2\3"
