@@ -453,5 +453,8 @@ def run(application: Callable[..., Any], name: str) -> None:
         sys.exit(130)
 
 
+import dissector.cli_sync  # noqa: E402, F401  registers its commands
+
+
 def main() -> None:
     run(app, "dissector")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from dissector.grammar.elements import ElementReader
 from dissector.grammar.idset import IdsetReading
@@ -22,11 +22,12 @@ class Account:
     elements: all that were read. changes: messages and folders by kind ("full", "partial", "message", "folder"; see
     syncstory.Change), cut: how many of them are not whole. sets: what the stream says about ids, by element ("state",
     "deletions", "readStateChanges") and property. errors: ExtendedErrorInfos. faults: the first ones; fault_count: all.
-    skipped: bytes that could not be read for want of those before them.
+    skipped: bytes that could not be read for want of those before them. told: is called with every item, if set.
     """
 
     def __init__(self, root: str | None, codepage: str | None = None) -> None:
         self.root, self.codepage = root, codepage
+        self.told: Callable[[Item], None] | None = None
         self.inferred = False
         self.changes: Counter[str] = Counter()
         self.cut = 0
@@ -103,6 +104,8 @@ class Account:
 
     def _take(self, items: Iterable[Item]) -> None:
         for item in items:
+            if self.told is not None:
+                self.told(item)
             if isinstance(item, Change):
                 self.changes[item.kind] += 1
                 self.cut += not item.complete

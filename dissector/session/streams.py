@@ -12,11 +12,13 @@ bytes of open ones only as far as it was told to.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, Protocol
 
 from dissector.grammar.base import labeller_of
 from dissector.grammar.ics import ROOT_BY_OBJECT, ROOT_BY_ROP, ROOT_BY_SOURCE_OPERATION, ROOT_BY_SYNC_TYPE
 from dissector.grammar.rops.base import SERVER_BUSY, SUCCESS
+from dissector.grammar.syncstory import Item
 from dissector.node import Severity
 from dissector.session.account import Account
 from dissector.session.exchange import Carried, Exchange, Rop, RopSide
@@ -53,6 +55,22 @@ class Joined(NamedTuple):
     states: list[StateUpload]
 
 
+class Watcher(Protocol):
+    """Who is told of what happens, as it happens."""
+
+    def began(self, exchange: Exchange, rop: Rop, stream: Stream) -> None:
+        """A stream was opened or, where that was not captured, met for the first time."""
+
+    def item(self, stream: Stream, item: Item) -> None:
+        """A stream told something: the buffer at hand is the last of stream.buffers."""
+
+    def rop(self, exchange: Exchange, rop: Rop) -> None:
+        """A ROP was taken. ROPs come as they were carried out: packed responses behind the first one."""
+
+    def closed(self, session: int, handle: int | None) -> None:
+        """A context is gone: released, its session closed, or its handle given to another object."""
+
+
 class Streams:
     """Joins streams: exchange() for every exchange in order, finish() at the end of the capture.
 
@@ -60,8 +78,9 @@ class Streams:
     is None). With 0 none are kept; states always are, they are small.
     """
 
-    def __init__(self, keep: int = 0) -> None:
+    def __init__(self, keep: int = 0, watcher: Watcher | None = None) -> None:
         self.keep = keep
+        self.watcher = watcher
         self.count = 0
         self._open: dict[tuple[int, int | None], Stream] = {}
         self._state: dict[tuple[int, int | None], StateUpload] = {}
@@ -75,6 +94,8 @@ class Streams:
         step = _Step(self, exchange, exchange.session)
         for rop in _in_order(exchange.rops):
             step.take(rop)
+            if self.watcher is not None:
+                self.watcher.rop(exchange, rop)
         step.close()
         return step.joined
 
@@ -141,9 +162,10 @@ class _Step:
         if self.exchange.call.name in CLOSING_CALLS and self.exchange.call.request is not None:
             for key in [key for key in self.streams._open if key[0] == self.session.number]:
                 self.over(key, "the session was closed before the transfer was done")
-            for table in (self.streams._state, self.streams._over):
-                for key in [key for key in table if key[0] == self.session.number]:
-                    del table[key]
+            for key in [key for key in self.streams._state if key[0] == self.session.number]:
+                del self.streams._state[key]
+            for key in [key for key in self.streams._over if key[0] == self.session.number]:
+                self.gone(key)
 
     def frame(self, response: bool = False) -> int:
         call = self.exchange.call
@@ -188,6 +210,10 @@ class _Step:
             account=Account(root, self.session.codepage), parts=[] if self.streams.keep else None,
         )  # fmt: skip
         self.streams._open[key] = stream
+        watcher = self.streams.watcher
+        if watcher is not None:
+            stream.account.told = partial(watcher.item, stream)
+            watcher.began(self.exchange, rop, stream)
         return stream
 
     def opened(self, rop: Rop, handle: int | None) -> None:
@@ -196,7 +222,7 @@ class _Step:
             return
         key = self.session.number, handle
         self.over(key, "its handle was given to another object")
-        self.streams._over.pop(key, None)
+        self.gone(key)
         if rop.rop_id not in OPENING or rop.request is None or rop.request.value is None:
             return
         direction = {DESTINATION_CONFIGURE: "upload", OPEN_COLLECTOR: "collector"}.get(rop.rop_id, "download")
@@ -295,8 +321,8 @@ class _Step:
     def released(self, rop: Rop) -> None:
         key = self.key(rop)
         stream = self.streams._open.get(key)
-        self.streams._over.pop(key, None)
         if stream is None:
+            self.gone(key)
             return
         if stream.direction == "download":
             last = stream.failures[-1] if stream.failures else None
@@ -304,7 +330,12 @@ class _Step:
             self.over(key, why if stream.buffers or last is not None else "released before anything was fetched")
         else:
             self.over(key, "", complete=not stream.failures)
-        self.streams._over.pop(key, None)
+        self.gone(key)
+
+    def gone(self, key: tuple[int, int | None]) -> None:
+        """A context is no more."""
+        if self.streams._over.pop(key, None) is not None and self.streams.watcher is not None:
+            self.streams.watcher.closed(*key)
 
     def over(self, key: tuple[int, int | None], why: str, complete: bool = False) -> None:
         """The stream of a context ends, if it has one that is open."""

@@ -81,7 +81,7 @@ def diagnostic_lines(node: Node, level: int, palette: Palette) -> Iterator[str]:
     """What went wrong at a node."""
     for found in node.diagnostics:
         colour = palette.note if found.severity is Severity.NOTE else palette.bad
-        yield f"{'':12}  {'  ' * level}  {colour}{found.severity.value}: {_printable(found.message)}{palette.off}"
+        yield f"{'':12}  {'  ' * level}  {colour}{found.severity.value}: {printable(found.message)}{palette.off}"
 
 
 def _line(node: Node, level: int, outer: ByteSource | None, palette: Palette) -> str:
@@ -90,10 +90,10 @@ def _line(node: Node, level: int, outer: ByteSource | None, palette: Palette) ->
     if node.secret:
         text += f": {palette.note}{HIDDEN}{palette.off}"
     elif not node.children and node.value is not None and not isinstance(node.value, dict | list):
-        text += f": {palette.value}{_printable(value_text(node.value))}{palette.off}"
+        text += f": {palette.value}{printable(value_text(node.value))}{palette.off}"
     label = node.label
     if label:
-        text += f"  {palette.label}{_printable(label)}{palette.off}"
+        text += f"  {palette.label}{printable(label)}{palette.off}"
     if node.spec:
         text += f"  {palette.dim}[{node.spec}]{palette.off}"
     if outer is not None and node.source is not outer:
@@ -101,7 +101,7 @@ def _line(node: Node, level: int, outer: ByteSource | None, palette: Palette) ->
     return text
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text that cannot disturb a terminal: control characters and lone surrogates escaped."""
     if text.isascii() and text.isprintable():
         return text
