@@ -158,6 +158,13 @@ class TreeBuilder:
         raw = Undecoded(self.source.data[offset:end])
         self.open[-1].node.children.append(Node("Undecoded", self.source, offset, end - offset, raw, diagnostics=[why]))
 
+    def lose(self) -> None:
+        """Elements are missing here: what is open cannot be held to any rule."""
+        if self.syntax is not None:
+            self.syntax.lose()
+        for production in self.open:
+            production.tags = None
+
     def read_as(self, root: str, why: str) -> None:
         """What the elements are turns out late."""
         self.syntax = Syntax(root)
@@ -205,8 +212,7 @@ def trace_parts(
                 builder.open[-1].node.diagnose(Severity.NO_CONTEXT, f"at offset {start}: {missing[start]}")
             if builder.syntax is None and found is not None and found.root is not None:
                 builder.read_as(found.root, f"read as {found.root}, which the elements from offset {at} on belong to")
-            if builder.syntax is not None:
-                builder.syntax.lose()
+            builder.lose()
         reader = ElementReader(keep=0, offset=at - offset)
         reader.feed(source.data[at:run_end] if (at, run_end) != (0, len(source.data)) else source.data)
         for element in reader.elements():
@@ -226,6 +232,8 @@ def trace_parts(
             builder.root.diagnose(Severity.NO_CONTEXT, f"{words}: {unsent}")
         elif words:
             builder.root.diagnose(Severity.MALFORMED, words)
+    if unsent:
+        builder.lose()
     last = builder.finish(stop)
     children, last.children = last.children, []
     yield from children

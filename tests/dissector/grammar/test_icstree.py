@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dissector.grammar.icstree import trace_stream
+from dissector.grammar.icstree import Gap, trace_parts, trace_stream
 from dissector.node import Node, Severity, Undecoded
 from dissector.source import ByteSource, Piece
 from tests.dissector.grammar.streams import (
     REAL,
+    STATE,
     contents,
     elements,
     error_info,
@@ -204,3 +205,63 @@ def test_truncations_of_a_real_stream():
         root = trace_stream(ByteSource("x", cut), "contentsSync")
         check(root, cut)
         assert troubles(root)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_pieces_make_the_whole(name):
+    data = real(name)
+    *parts, root = trace_parts(ByteSource(name, data), REAL[name])
+    whole = trace_stream(ByteSource(name, data), REAL[name])
+    assert root.children == []
+    assert (root.offset, root.length) == (0, len(data))
+    assert [(one.name, one.offset, one.length) for part in parts for one in part.walk()] == [
+        (one.name, one.offset, one.length) for child in whole.children for one in child.walk()
+    ]
+
+
+def test_a_piece_comes_as_soon_as_it_is_whole():
+    data = contents(3)
+    seen = []
+    for part in trace_parts(ByteSource("x", data), "contentsSync"):
+        assert all(leaf.end <= part.end for leaf in part.leaves())
+        seen.append(part.name)
+    assert seen.count("messageChange") == 4
+    assert seen[-1] == "contentsSync"
+
+
+def test_missing_bytes_are_no_fault_of_the_stream():
+    one, rest = stream(full_change("a")), stream(full_change("b"), STATE, "IncrSyncEnd")
+    data = one + one[:50] + rest[20:]
+    root = trace_stream(ByteSource("x", data), "contentsSync", gaps=[Gap(len(one) + 50, "lost")])
+    check(root, data)
+    found = [(node.name, found.severity, found.message) for node in root.walk() for found in node.diagnostics]
+    assert {severity for _, severity, _ in found} == {Severity.NO_CONTEXT}
+    assert all("lost" in message for _, _, message in found)
+    assert [node.name for node in root.children] == ["messageChange", "messageChange", "state", "IncrSyncEnd"]
+
+
+def test_a_stream_that_was_not_sent_to_its_end():
+    data = contents(2)
+    for length in (300, 411, 500):
+        root = trace_stream(ByteSource("x", data[:length]), "contentsSync", unsent="released early")
+        check(root, data[:length])
+        found = [one for node in root.walk() for one in node.diagnostics if one.severity is not Severity.NOTE]
+        assert {one.severity for one in found} == {Severity.NO_CONTEXT}
+        assert all("released early" in one.message for one in found)
+
+
+def test_what_is_malformed_stays_malformed_beside_a_gap():
+    data = stream("IncrSyncChg", subject()) + bytes.fromhex("FD 00 37 00 01 02 03") + stream(full_change())
+    place = len(data) - len(stream(full_change()))
+    root = trace_stream(ByteSource("x", data), "hierarchySync", gaps=[Gap(place, "lost")])
+    check(root, data)
+    assert Severity.MALFORMED in {one.severity for node in root.walk() for one in node.diagnostics}
+    assert "PidTagMessageClass" in {node.name for node in root.walk()}
+
+
+def test_what_a_stream_is_may_be_told_by_what_follows_a_gap():
+    data = b"\1\2\3" + stream(full_change("a"), STATE, "IncrSyncEnd")
+    root = trace_stream(ByteSource("x", data), None, gaps=[Gap(0, "not captured")])
+    check(root, data)
+    assert [node.name for node in root.children] == ["Undecoded", "messageChange", "state", "IncrSyncEnd"]
+    assert any("read as contentsSync" in one.message for one in root.diagnostics)

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dissector.grammar.elements import make
+from dissector.grammar.elements import elements_of, make
 from dissector.grammar.idset import IDSET_REPLGUID, decode_idset
 from dissector.grammar.syncstory import Change, Fault, Report, Sets, StoryReader
 from dissector.model.idset import IdSet
 from tests.conftest import shared
 from tests.dissector.grammar.streams import (
     REAL,
+    STATE,
     contents,
     elements,
     error_info,
@@ -228,3 +229,27 @@ def test_memory_does_not_grow_with_the_stream():
 
     peak(1)
     assert peak(60) < 600_000  # of 12 MB; contexts of layouts wait for the collector
+
+
+def test_reading_goes_on_behind_missing_bytes():
+    data = stream(full_change("a"), full_change("b"), full_change("c"), STATE, "IncrSyncEnd")
+    size = len(stream(full_change("a")))
+    reader = StoryReader("contentsSync")
+    reader.feed(data[: size + 60])
+    first = [*reader.items(), *reader.resume(2 * size)]
+    reader.feed(data[2 * size :])
+    rest = list(reader.finish())
+    assert [(one.subject, one.complete) for one in changes(first)] == [("a", True)]
+    assert [(one.subject, one.complete) for one in changes(rest)] == [(None, False), ("c", True)]
+    assert not any(isinstance(one, Fault) for one in [*first, *rest])
+    assert isinstance(rest[-1], Sets)
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_elements_are_counted(step):
+    data = contents(2)
+    reader = StoryReader("contentsSync")
+    for at in range(0, len(data), step):
+        reader.feed(data[at : at + step])
+        list(reader.items())
+    assert reader.elements == sum(1 for _ in elements_of(data))
