@@ -1,34 +1,39 @@
 """Structures inside PtypBinary properties, by property name.
 
-What is not here stays opaque: PidTagSearchKey, PidTagRecordKey and PidTagInstanceKey have no layout to rely on,
-PidTagRtfCompressed and PidTagHtml are content.
+What is not here stays opaque: PidTagRecordKey and PidTagInstanceKey have no layout to rely on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from construct import BytesInteger, Construct, Int32ub
+from construct import BytesInteger, Construct, Container, Int32ub
 
-from dissector.grammar.actions import ExtendedRuleAction
+from dissector.grammar.actions import ExtendedRuleAction, RuleAction
 from dissector.grammar.base import (
     U8,
     U16,
     U32,
     Count,
+    Data,
+    Enumerated,
     Guid,
     Labelled,
     Layout,
+    Rest,
     Rows,
     RowsToEnd,
     Sized,
     SizeOf,
     When,
+    WhenMore,
     filetime_text,
     this,
 )
 from dissector.grammar.entryids import EntryId, FlatEntryList
 from dissector.grammar.forms import BitFields
+from dissector.grammar.ids import ObjectIdField
 from dissector.grammar.outlook import (
     AdditionalRenEntryIdsEx,
     ExtendedFolderFlags,
@@ -118,6 +123,50 @@ ExtendedRuleMessageActions = Layout(
     summary="{RuleAction}",
 )
 
+RtfCompressed = Layout(
+    "COMPSIZE" / SizeOf(U32, "CONTENTS", plus=12),
+    "RAWSIZE" / U32,
+    "COMPTYPE" / Enumerated(U32, "RtfCompressionType"),
+    "CRC" / U32,
+    "CONTENTS" / Data(this.COMPSIZE - 12),
+    "Padding" / WhenMore(Rest),
+    name="PidTagRtfCompressed",
+    spec="MS-OXRTFCP 2.1.3.1",
+    summary="{COMPTYPE}, {RAWSIZE} bytes of RTF",
+)
+"""The text is made from the whole value: who can show derived bytes knows it by this spec section."""
+
+
+class _AddressKey(Construct):  # type: ignore[misc]
+    """TYPE:ADDRESS in capitals with a closing NUL; the value is a str without the NUL, or bytes where it is not so."""
+
+    def _parse(self, stream: Any, context: Container, path: str) -> str | bytes:
+        raw: bytes = stream.read()
+        text = raw[:-1].decode("ascii", "replace")
+        return text if raw.endswith(b"\0") and text.isascii() and text.isprintable() and ":" in text else raw
+
+    def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
+        stream.write(obj if isinstance(obj, bytes) else obj.encode("ascii") + b"\0")
+        return obj
+
+
+class _TextBytes(Construct):  # type: ignore[misc]
+    """Bytes that are mostly text, in a code page that another property names."""
+
+    def _parse(self, stream: Any, context: Container, path: str) -> bytes:
+        return stream.read()  # type: ignore[no-any-return]
+
+    def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
+        stream.write(obj)
+        return obj
+
+    def label(self, value: bytes) -> str:
+        text = value[:80].decode("ascii", "replace")
+        return "".join(char if char.isprintable() else " " for char in text) + ("..." if len(value) > 80 else "")
+
+
+AddressKey, TextBytes = _AddressKey(), _TextBytes()
+
 STRUCTURES: Mapping[str, Construct] = {
     # Change tracking [MS-OXCFXICS] 2.2.1.2
     "PidTagSourceKey": Xid,
@@ -155,6 +204,16 @@ STRUCTURES: Mapping[str, Construct] = {
     # Messages
     "PidTagConversationIndex": ConversationIndex,
     "PidTagReportTag": ReportTag,
+    "PidTagRtfCompressed": RtfCompressed,
+    "PidTagHtml": TextBytes,
+    **dict.fromkeys(
+        (
+            "PidTagSearchKey", "PidTagSenderSearchKey", "PidTagSentRepresentingSearchKey", "PidTagReceivedBySearchKey",
+            "PidTagReceivedRepresentingSearchKey", "PidTagOriginalSenderSearchKey", "PidTagOriginalAuthorSearchKey",
+            "PidTagOriginalSentRepresentingSearchKey", "PidTagReadReceiptSearchKey", "PidTagReportSearchKey",
+        ),
+        AddressKey,
+    ),
     "PidTagSwappedToDoData": SwappedToDoData,
     "PidLidVerbStream": VerbStream,
     "PidLidPropertyDefinitionStream": PropertyDefinitionStream,
@@ -162,6 +221,8 @@ STRUCTURES: Mapping[str, Construct] = {
     # Rules
     "PidTagExtendedRuleMessageActions": ExtendedRuleMessageActions,
     "PidTagExtendedRuleMessageCondition": ExtendedRuleMessageCondition,
+    "PidTagClientActions": RuleAction,
+    "PidTagRuleIds": RowsToEnd(ObjectIdField),
     # Folders
     "PidTagAdditionalRenEntryIdsEx": AdditionalRenEntryIdsEx,
     "PidTagExtendedFolderFlags": ExtendedFolderFlags,
