@@ -61,7 +61,7 @@ def test_rules(client: Client, inbox: int) -> None:
     assert build(Restriction, found) == build(Restriction, restriction)
     modify(MODIFY, (rule_id, identifier), (sequence, 20))
     assert [row[:3] for row in rows()] == [[identifier, "Rüle", 20]]
-    modify(MODIFY, (rule_id, 4711), expect=NOT_FOUND)
+    modify(MODIFY, (rule_id, (1, 4711)), expect=NOT_FOUND)
     modify(9, (rule_id, identifier), expect=INVALID)
     modify(ADD, (name, "second"), (sequence, 1))
     table = client.table("RopGetRulesTable", inbox, name, flags=0x40)
