@@ -627,8 +627,8 @@ def rejoined(data: bytes, cuts: list[int]) -> ByteSource:
     talk = Talk()
     edges = [0, *sorted(cuts), len(data)]
     pieces = [data[start:end] for start, end in pairwise(edges)]
-    calls = [talk.get(5, got(one, PARTIAL)) for one in pieces]
-    found = only(talk.folder(), talk.configure(5), *calls, talk.get(5, got(b"", DONE)))
+    opening = [talk.folder(), talk.configure(5)]
+    found = only(*opening, *(talk.get(5, got(one, PARTIAL)) for one in pieces), talk.get(5, got(b"", DONE)))
     assert found.complete
     return found.source()
 
@@ -648,13 +648,14 @@ def test_a_real_stream_cut_into_buffers_anywhere_is_the_same_tree_and_the_same_c
     cuts = data.draw(st.lists(st.integers(0, len(wire)), max_size=40))
     talk = Talk()
     edges = [0, *sorted(cuts), len(wire)]
-    calls = [talk.get(5, got(wire[start:end])) for start, end in pairwise(edges)]
-    opening = (
-        talk.configure(5)
-        if REAL[name] == "contentsSync"
-        else talk.opens("RopFastTransferSourceCopyMessages", 2, 5, MessageIds=[], CopyFlags=0, SendOptions=1)
-    )
-    found = only(talk.folder(), opening, *calls, talk.get(5, got(b"", DONE)))
+    exchanges = [talk.folder()]
+    if REAL[name] == "contentsSync":
+        exchanges.append(talk.configure(5))
+    else:
+        copy = "RopFastTransferSourceCopyMessages"
+        exchanges.append(talk.opens(copy, 2, 5, MessageIds=[], CopyFlags=0, SendOptions=1))
+    exchanges += [talk.get(5, got(wire[start:end])) for start, end in pairwise(edges)]
+    found = only(*exchanges, talk.get(5, got(b"", DONE)))
     whole = trace_stream(ByteSource("x", wire), REAL[name])
     assert shape(found.tree()) == shape(whole)
     assert found.account.elements == sum(1 for node in whole.walk() if is_element(node))
