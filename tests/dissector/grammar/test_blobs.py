@@ -98,5 +98,5 @@ def test_what_outlook_2003_was_told_of_deferred_rules() -> None:
     raw = "02014566 1a00 0200 0a00 05 00000000 00000000 31 0a00 05 00000000 00000000 31"
     value = check(TaggedPropertyValue, raw)
     assert [block.ActionData for block in value.PropertyValue.ActionBlocks] == [b"1", b"1"]
-    value = check(TaggedPropertyValue, "02017566 1000 1a0000000003e919 1a0000000003e91a")
-    assert value.PropertyValue == [ObjectId(0x1A, 0x3E919), ObjectId(0x1A, 0x3E91A)]
+    value = check(TaggedPropertyValue, "02017566 1000 1a00000003e919dc 1a00000003e919dd")
+    assert value.PropertyValue == [ObjectId(0x1A, 0x3E919DC), ObjectId(0x1A, 0x3E919DD)]
