@@ -186,7 +186,8 @@ def named_property_key(name: str) -> tuple[uuid.UUID, int | str] | None:
 
 _CODECS = {
     20127: "ascii", 20866: "koi8_r", 21866: "koi8_u", 50220: "iso2022_jp", 50221: "iso2022_jp_ext",
-    50225: "iso2022_kr", 51932: "euc_jp", 51949: "euc_kr", 52936: "hz", 54936: "gb18030", 65000: "utf_7", 65001: "utf_8",
+    50225: "iso2022_kr", 51932: "euc_jp", 51949: "euc_kr", 52936: "hz", 54936: "gb18030", 65000: "utf_7",
+    65001: "utf_8",
 }  # fmt: skip
 
 
