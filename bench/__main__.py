@@ -2,7 +2,8 @@
 
 CPU is user + system time of the whole process tree, memory the largest single process, both from the operating system.
 tshark runs with tcp.reassemble_out_of_order:TRUE, since its default loses most messages of a reordered capture; it
-decodes none of the ROPs in that time. Writes bench/RESULTS.md.
+decodes none of the ROPs in that time. FastTransfer decoding is measured by itself, on one long stream (tshark knows no
+such thing), and so the dissector's trees are made without streams. Writes bench/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from bench.fasttransfer import STAGES, generate_stream
 from bench.generate import generate
 
 HERE = Path(__file__).parent
@@ -57,7 +59,8 @@ def cases(path: str) -> list[Case]:
     mine = [
         Case("dissector info", [*DISSECTOR, "info", path], "tshark -q -z http,tree"),
         Case("dissector list", [*DISSECTOR, "list", path], "tshark -V"),
-        Case("dissector tree -T jsonl", [*DISSECTOR, "tree", path, "-T", "jsonl"], "tshark -V"),
+        Case("dissector tree -T jsonl --no-streams",
+             [*DISSECTOR, "tree", path, "-T", "jsonl", "--no-streams"], "tshark -V"),
     ]
     if shutil.which("tshark") is None:
         return mine
@@ -73,6 +76,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=200, help="megabytes of each generated capture")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--kinds", nargs="+", default=["mixed", "dense"], choices=["mixed", "dense"])
+    parser.add_argument("--stream", type=int, default=100, help="megabytes of each generated FastTransfer stream")
     given = parser.parse_args()
     DATA.mkdir(exist_ok=True)
     lines = ["# Measurements", "", *about(given.size, given.rounds)]
@@ -81,23 +85,33 @@ def main() -> None:
         if not path.exists():
             print(f"generating {path.name}", file=sys.stderr)
             generate(path, kind, given.size * 1_000_000)
-        lines += table(kind, path, given.rounds)
+        lines += table(cases(str(path)), f"{kind}: {path.stat().st_size / 1e6:.0f} MB", path, given.rounds)
+    for kind in given.kinds:
+        path = DATA / f"{kind}-{given.stream}.fts"
+        if not path.exists():
+            print(f"generating {path.name}", file=sys.stderr)
+            generate_stream(path, kind, given.stream * 1_000_000)
+        title = f"FastTransfer stream, {kind}: {path.stat().st_size / 1e6:.0f} MB"
+        lines += table(stream_cases(str(path)), title, path, given.rounds)
     text = "\n".join(lines) + "\n"
     (HERE / "RESULTS.md").write_text(text)
     print(text)
 
 
-def table(kind: str, path: Path, rounds: int) -> list[str]:
-    chosen = cases(str(path))
+def stream_cases(path: str) -> list[Case]:
+    return [Case(stage, [sys.executable, "-m", "bench.fasttransfer", stage, path]) for stage in STAGES]
+
+
+def table(chosen: list[Case], title: str, path: Path, rounds: int) -> list[str]:
     runs: dict[str, list[Run]] = {case.label: [] for case in chosen}
     for number in range(rounds):
         for case in chosen:
-            print(f"{kind} round {number + 1}/{rounds}: {case.label}", file=sys.stderr)
+            print(f"{title} round {number + 1}/{rounds}: {case.label}", file=sys.stderr)
             runs[case.label].append(measure(case.command))
     cpu = {label: median(run.cpu for run in made) for label, made in runs.items()}
     size = path.stat().st_size / 1e6
     rows = [
-        "", f"## {kind}: {size:.0f} MB", "",
+        "", f"## {title}", "",
         "| command | CPU s (min-max) | wall s | MB/s of CPU | peak MB | CPU ratio |", "|---|---|---|---|---|---|",
     ]  # fmt: skip
     for case in chosen:

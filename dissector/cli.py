@@ -219,11 +219,11 @@ def tree(
     from dissector.session.streams import Joined, Streams
     from dissector.views.json import dumps, exchange_json
     from dissector.views.rows import rows_of
-    from dissector.views.streams import SHOWN_WITH_EXCHANGES, joined_json, joined_lines
+    from dissector.views.streams import SHOWN_IN_JSON, SHOWN_WITH_EXCHANGES, joined_json, joined_lines
     from dissector.views.text import COLOUR, PLAIN, exchange_lines
 
     test = row_test(where)
-    streams = Streams(SHOWN_WITH_EXCHANGES) if joins else None
+    streams = Streams(SHOWN_WITH_EXCHANGES if form is Format.TEXT else SHOWN_IN_JSON) if joins else None
     palette = COLOUR if coloured() else PLAIN
     dissection, bar = opened(pick(capture, read_file), engine, prefs)
 

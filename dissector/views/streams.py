@@ -21,6 +21,8 @@ from dissector.views.text import PLAIN, Palette, diagnostic_lines, hex_lines, tr
 
 SHOWN_WITH_EXCHANGES = 64 << 20
 """`dissector tree` shows streams up to this many bytes; longer ones only `dissector streams --tree` does."""
+SHOWN_IN_JSON = 4 << 20
+"""The same with -T json and jsonl, where a tree is held as a whole: some hundred bytes for every one of the stream."""
 PIECEWISE = frozenset(("contentsSync", "hierarchySync", "messageList"))
 """Roots that are shown message by message: their first line needs none of what is below it."""
 
