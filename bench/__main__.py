@@ -59,8 +59,11 @@ def cases(path: str) -> list[Case]:
     mine = [
         Case("dissector info", [*DISSECTOR, "info", path], "tshark -q -z http,tree"),
         Case("dissector list", [*DISSECTOR, "list", path], "tshark -V"),
-        Case("dissector tree -T jsonl --no-streams",
-             [*DISSECTOR, "tree", path, "-T", "jsonl", "--no-streams"], "tshark -V"),
+        Case(
+            "dissector tree -T jsonl --no-streams",
+            [*DISSECTOR, "tree", path, "-T", "jsonl", "--no-streams"],
+            "tshark -V",
+        ),
     ]
     if shutil.which("tshark") is None:
         return mine
@@ -76,7 +79,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=200, help="megabytes of each generated capture")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--kinds", nargs="+", default=["mixed", "dense"], choices=["mixed", "dense"])
-    parser.add_argument("--stream", type=int, default=100, help="megabytes of each generated FastTransfer stream")
+    parser.add_argument(
+        "--stream", type=int, default=100, help="megabytes of the FastTransfer stream; a tenth when dense"
+    )
     given = parser.parse_args()
     DATA.mkdir(exist_ok=True)
     lines = ["# Measurements", "", *about(given.size, given.rounds)]
@@ -87,10 +92,11 @@ def main() -> None:
             generate(path, kind, given.size * 1_000_000)
         lines += table(cases(str(path)), f"{kind}: {path.stat().st_size / 1e6:.0f} MB", path, given.rounds)
     for kind in given.kinds:
-        path = DATA / f"{kind}-{given.stream}.fts"
+        size = given.stream if kind == "mixed" else given.stream // 10
+        path = DATA / f"{kind}-{size}.fts"
         if not path.exists():
             print(f"generating {path.name}", file=sys.stderr)
-            generate_stream(path, kind, given.stream * 1_000_000)
+            generate_stream(path, kind, size * 1_000_000)
         title = f"FastTransfer stream, {kind}: {path.stat().st_size / 1e6:.0f} MB"
         lines += table(stream_cases(str(path)), title, path, given.rounds)
     text = "\n".join(lines) + "\n"

@@ -2,8 +2,8 @@
 
 python -m bench.fasttransfer elements|story|tree FILE
 
-elements: where elements begin and end, values unread. story: message by message, with what a story tells. tree: every
-byte with its name and meaning, one message in memory at a time. The stream is fed in buffers of 31 KB, but for the tree.
+elements: where elements begin and end, values unread. story: message by message, with what a story tells. Both are fed
+with buffers of 31 KB. tree: every byte with its name and meaning, one message in memory at a time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STAGES = ("elements", "story", "tree")
 
 
 def generate_stream(path: Path, kind: str, size: int, seed: int = 1) -> None:
-    """Write a contentsSync of about `size` bytes. kind: "mixed" (messages with bodies) or "dense" (small properties)."""
+    """Write a contentsSync of about `size` bytes. kind: "mixed" (with bodies) or "dense" (small properties only)."""
     with path.open("wb") as file:
         file.writelines(stream(random.Random(seed), kind, size))
 
