@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from itertools import pairwise
 from typing import Any
 
 from construct import Construct, Container
 
 from dissector.grammar.base import MalformedError, RowsToEnd, read
 from dissector.model.pcl import Xid as XidValue
+from dissector.node import Severity
 
 
 def _words(value: XidValue) -> str:
@@ -73,5 +75,23 @@ class _SizedXid(Construct):  # type: ignore[misc]
 Xid = _Xid()
 SizedXid = _SizedXid()
 
-PredecessorChangeList = RowsToEnd(SizedXid)
-"""SizedXids to the end of the enclosing size."""
+
+class _PredecessorChangeList(RowsToEnd):
+    """SizedXids to the end of the enclosing size. Namespaces out of order are remarked on."""
+
+    spec = "MS-OXCFXICS 2.2.2.3"
+
+    def __init__(self) -> None:
+        super().__init__(SizedXid)
+
+    def _parse(self, stream: Any, context: Container, path: str) -> list[Any]:
+        rows = super()._parse(stream, context, path)
+        tracer = context._params.get("_tracer")
+        if tracer is not None:
+            namespaces = [row[0].bytes_le for row in rows]
+            if any(first >= second for first, second in pairwise(namespaces)):
+                tracer.current.diagnose(Severity.NOTE, "the namespaces are not in ascending order, each once")
+        return rows
+
+
+PredecessorChangeList = _PredecessorChangeList()

@@ -17,6 +17,7 @@ from dissector.grammar.base import (
     Fixed,
     Flags,
     Guid,
+    Labelled,
     Layout,
     Multi,
     Rows,
@@ -26,6 +27,7 @@ from dissector.grammar.base import (
     this,
 )  # fmt: skip
 from dissector.grammar.ids import FolderId, GlobalCounter, LongTermId, MessageId
+from dissector.grammar.names import type_name
 from dissector.grammar.properties import PropertyTag, PropertyValue, TaggedPropertyValue
 from dissector.grammar.restrictions import Restriction
 from dissector.grammar.rops.base import SERVER_BUSY, RopDef, counted, counted_bytes, rop, sized, sized_unless_empty
@@ -194,8 +196,16 @@ IMPORT_HIERARCHY_CHANGE = rop(
     params=("codepage",),
 )  # fmt: skip
 
+
+class _TypeAlone(Labelled):
+    """A property tag of which only the type counts."""
+
+    def label(self, value: int) -> str:
+        return f"no id, {type_name(value & 0xFFFF)}"
+
+
 ImportDeletesValue = Layout(
-    "PropertyTag" / PropertyTag,
+    "PropertyTag" / _TypeAlone(U32),
     "PropertyValue"
     / Choice(
         this.PropertyTag & 0xFFFF, {0x1102: Multi(U32, Counted(U16, Xid))}, default=PropertyValue(this.PropertyTag)
