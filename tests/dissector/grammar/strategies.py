@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from dissector.grammar import base, forms, ids, names, properties, xid
 from dissector.grammar.base import Layout, MalformedError, When, WhenMore
 from dissector.model.ids import LongTermId, ObjectId
-from dissector.model.pcl import Xid
+from dissector.model.pcl import PredecessorChangeList, Xid
 
 TEXT = st.text("aB c\u00e9\u20ac0", max_size=5)
 """Letters that cp1252 has too."""
@@ -248,6 +248,10 @@ RULES: tuple[tuple[Any, Callable[[Generator, Any, Container], Any]], ...] = (
     (base.Data, lambda g, con, context: g.sized_bytes(evaluate(con.size, context))),
     (base._Rest, lambda g, con, context: g.draw(st.binary(max_size=5))),
     (base.Choice, lambda g, con, context: g.choice(con, context)),
+    (
+        xid._PredecessorChangeList,
+        lambda g, con, context: list(PredecessorChangeList.of(g.rows(g.draw(st.integers(0, 3)), con.row, context))),
+    ),
     (forms.RowsUntil, lambda g, con, context: g.rows_until(con, context)),
     (forms.RowsWithin, lambda g, con, context: g.rows(g.draw(st.integers(0, 3)), con.row, context)),
     (
