@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dissector.pipeline import dissect
-from dissector.verify import Report, verify_exchange
+from dissector.verify import Report, verify
 from dissector.views.rows import rows_of
 from tests.conftest import ROOT, SHARED, captures_in
 
@@ -24,11 +24,8 @@ def identify(path: Path) -> str:
 
 
 def verified(path: Path) -> Report:
-    report = Report()
     with dissect(path) as dissection:
-        for exchange in dissection.exchanges():
-            verify_exchange(exchange, report)
-    return report
+        return verify(dissection.exchanges())
 
 
 @pytest.mark.parametrize("path", BUNDLED + GROMOX + REAL, ids=identify)
@@ -37,6 +34,8 @@ def test_every_pdu_decodes_to_the_last_byte_and_builds_back(path: Path) -> None:
     assert report.exchanges > 0
     assert report.different == 0, report.findings[:5]
     assert report.undecoded_bytes == 0, report.findings[:5]
+    assert report.streams_identical == report.streams, report.findings[:5]
+    assert report.states_identical == report.states, report.findings[:5]
     assert report.diagnostics["BUG"] == 0, report.findings[:5]
     assert not report.unknown_rops
 
