@@ -36,6 +36,7 @@ from dissector.grammar.forms import BitFields
 from dissector.grammar.ids import ObjectIdField
 from dissector.grammar.outlook import (
     AdditionalRenEntryIdsEx,
+    DistributionListStream,
     ExtendedFolderFlags,
     FolderUserFields,
     FolderWebViewInfo,
@@ -216,6 +217,7 @@ STRUCTURES: Mapping[str, Construct] = {
     ),
     "PidTagSwappedToDoData": SwappedToDoData,
     "PidLidVerbStream": VerbStream,
+    "PidLidDistributionListStream": DistributionListStream,
     "PidLidPropertyDefinitionStream": PropertyDefinitionStream,
     "PidLidTaskAssigners": TaskAssigners,
     # Rules
@@ -223,6 +225,10 @@ STRUCTURES: Mapping[str, Construct] = {
     "PidTagExtendedRuleMessageCondition": ExtendedRuleMessageCondition,
     "PidTagClientActions": RuleAction,
     "PidTagRuleIds": RowsToEnd(ObjectIdField),
+    # 16 bytes that are a GUID
+    **dict.fromkeys(
+        ("PidTagMappingSignature", "PidTagStoreProvider", "PidTagWlinkGroupClsid", "PidTagWlinkFolderType"), Guid
+    ),
     # Folders
     "PidTagAdditionalRenEntryIdsEx": AdditionalRenEntryIdsEx,
     "PidTagExtendedFolderFlags": ExtendedFolderFlags,

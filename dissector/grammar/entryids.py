@@ -169,12 +169,12 @@ _CONTACT_HEAD = (*_HEAD, "Version" / U32, "Type" / Enumerated(U32, "ContactEntry
 ContactEntryId = Layout(
     *_CONTACT_HEAD,
     "Index" / Enumerated(U32, "ContactEntryIdIndex"),
-    "EntryIDCount" / SizeOf(U32, "EntryID"),
-    "EntryID" / Sized(this.EntryIDCount, MaybeEmpty(_NESTED)),
+    "EntryIdCount" / SizeOf(U32, "EntryIdBytes"),
+    "EntryIdBytes" / Sized(this.EntryIdCount, MaybeEmpty(_NESTED)),
     "Padding" / WhenMore(Rest),
     name="ContactAddressEntryID",
     spec="MS-OXCDATA 2.2.5.3",
-    summary="contact {Index}: {EntryID}",
+    summary="contact {Index}: {EntryIdBytes}",
 )
 """Also of a personal distribution list (2.2.5.4)."""
 
@@ -197,11 +197,11 @@ UnknownContactEntryId = Layout(
 
 WrappedEntryId = Layout(
     *_HEAD,
-    "Type" / BitFields(U8, ("kind", 4), ("address index", 3), ("Outlook", 1)),
-    "EntryID" / _NESTED,
+    "Type" / BitFields(U8, ("kind", 4, "WrappedKind"), ("address", 3, "WrappedAddress"), ("wrapped", 1)),
+    "EmbeddedEntryID" / _NESTED,
     name="WrappedEntryId",
-    spec="MS-OXOPDL 2.2.1.2.2",
-    summary="wrapped {EntryID}",
+    spec="MS-OXOCNTC 2.2.2.2.4.1.1",
+    summary="wrapped {EmbeddedEntryID}",
 )
 
 UnknownEntryId = Layout(

@@ -445,21 +445,26 @@ class KindAndFlags(Labelled):
 
 
 class BitFields(Labelled):
-    """A number made of bit fields, lowest first: ("Name", width). It stays the number; its label spells them out."""
+    """A number made of bit fields, lowest first: ("Name", width). It stays the number; its label spells them out.
 
-    def __init__(self, subcon: Construct, *fields: tuple[str, int]) -> None:
+    A third item is the enumeration that a field's value is of.
+    """
+
+    def __init__(self, subcon: Construct, *fields: tuple[str, int] | tuple[str, int, str]) -> None:
         super().__init__(subcon)
-        self.fields = fields
+        self.fields = [(*field, "")[:3] for field in fields]
 
     def split(self, value: int) -> dict[str, int]:
         parts = {}
-        for name, width in self.fields:
+        for name, width, _ in self.fields:
             parts[name] = value & (1 << width) - 1
             value >>= width
         return parts
 
     def label(self, value: int) -> str:
-        return ", ".join(f"{name} {part}" for name, part in self.split(value).items())
+        tables = {name: table for name, _, table in self.fields}
+        parts = self.split(value).items()
+        return ", ".join(f"{name} {enum_name(tables[name], part) or part}" for name, part in parts)
 
 
 class Placed(Construct):  # type: ignore[misc]

@@ -227,6 +227,35 @@ TaskAssigners = Layout(
     summary="{Assigners}",
 )
 
+_MEMBER = Layout(
+    "EntryIdSize" / SizeOf(U32, "EntryIdData"),
+    "EntryIdData" / Sized(this.EntryIdSize, MaybeEmpty(EntryId)),
+    "OneOffEntryIdSize" / SizeOf(U32, "OneOffEntryIdData"),
+    "OneOffEntryIdData" / Sized(this.OneOffEntryIdSize, MaybeEmpty(EntryId)),
+    "ExtraMemberInfoSize" / SizeOf(U32, "ExtraMemberInfoData"),
+    "ExtraMemberInfoData" / Data(this.ExtraMemberInfoSize),
+    name="DistListMemberInfo",
+    spec="MS-OXOCNTC 2.2.2.2.4.1",
+    summary="{OneOffEntryIdData} {EntryIdData}",
+)
+
+DistributionListStream = Layout(
+    "StreamVersion" / U16,
+    "Reserved" / U16,
+    "BuildVersion" / U32,
+    "DistListStreamFlags" / U32,
+    "CountOfEntries" / Count(U32, "DistListMemberInfoArray"),
+    "TotalEntryIDSize" / U32,
+    "TotalOneOffSize" / U32,
+    "TotalExtraSize" / U32,
+    "DistListMemberInfoArray" / Rows(this.CountOfEntries, _MEMBER),
+    "Terminator1" / U32,
+    "Terminator2" / U32,
+    name="PidLidDistributionListStream",
+    spec="MS-OXOCNTC 2.2.2.2.4",
+    summary="{DistListMemberInfoArray:; }",
+)
+
 _WEB_VIEW = Layout(
     "Version" / U32,
     "Type" / Enumerated(U32, "WebViewType"),

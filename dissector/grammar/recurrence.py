@@ -246,7 +246,7 @@ GlobalObjectId = Layout(
     ),
     name="PidLidGlobalObjectId",
     spec="MS-OXOCAL 2.2.1.27",
-    summary="{Data}, instance {Year}-{Month}-{Day}",
+    summary="{Data}",
 )
 """Which meeting this is; the date is that of the exception, zero for the series."""
 

@@ -37,6 +37,7 @@ NAMES = {
     "szEmailAddress": "EmailAddress",
     "Wrapped Flags": "WrappedFlags",
     "Wrapped Entry Type": "Type",
+    "EntryIDCount": "EntryIdCount",
     "muidID": "ContainerUID",
     "Reserved Bytes": "Reserved",
     "PropTag": "PropertyTag",

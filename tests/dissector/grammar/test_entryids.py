@@ -82,3 +82,9 @@ def test_flat_entry_list() -> None:
     raw = build(FlatEntryList, made)
     assert raw.hex(" ", 4) == "02000000 0c000000 03000000 61626300 00000000"
     check(FlatEntryList, raw, Count=2, Size=12)
+
+
+def test_what_is_wrapped() -> None:
+    raw = bytes.fromhex(f"00000000 c091add3519dcf11a4a900aa0047faa4 b5 {ADDRESS_BOOK} 2f00")
+    node = trace(EntryId, ByteSource("entry id", raw), "id")
+    assert node.find("Type").label == "kind mail user, address no address, wrapped 1"

@@ -72,5 +72,5 @@ def test_access() -> None:
     check(Ace, f"05 00 2800 01000000 01000000 {guid}" + sid, Size=40)
     check(Ace, f"05 00 3800 01000000 03000000 {guid} {guid}" + sid, Size=56)
     assert check(Ace, "7f 00 0700 616263").Body == b"abc"
-    raw = bytes.fromhex("00 02 1400 01000000" + sid)
-    assert trace(Ace, ByteSource("ace", raw), "ace").label == "ACCESS_ALLOWED_ACE fsdrightReadBody for S-1-5-18"
+    raw = bytes.fromhex("00 02 1400 00000100" + sid)
+    assert trace(Ace, ByteSource("ace", raw), "ace").label == "ACCESS_ALLOWED_ACE fsdrightDelete for S-1-5-18"
