@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.grammar.base import build, parse
-from dissector.grammar.properties import PropertyValue
+from dissector.grammar.properties import ROP_VALUES, PropertyValue
 from dissector.grammar.restrictions import Restriction
 from replay.server import values
 from replay.server.values import from_8bit, from_column, kept, on_wire, to_8bit, to_column
@@ -42,22 +42,36 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other) and type(one) is type(other)
 
 
+KNOWN_BY_TAG = st.sampled_from(sorted(tag for tag in ROP_VALUES.by_tag if tag & 0xFFFF in {**SINGLE, **MANY})).flatmap(
+    lambda tag: st.tuples(st.just(tag), {**SINGLE, **MANY}[tag & 0xFFFF])
+)
+
+
 @given(ANY)
 def test_columns(pair: tuple[int, Any]) -> None:
     kind, value = pair
     assert same(from_column(kind, to_column(kind, value)), value)
 
 
+def there_and_back(tag: int, value: Any) -> None:
+    layout = PropertyValue(tag)
+    read, _ = parse(layout, build(layout, on_wire(tag, value, "cp1252")))
+    kind, plain = kept(tag, read, "cp1252")
+    assert kind == tag & 0xFFFF
+    assert same(plain, value)
+
+
 @given(ANY, st.sampled_from([0x6600, 0x8123, 0x0037, 0x0E07, 0x674A, 0x0FFF, 0x65E3, 0x3613]))
 def test_the_wire(pair: tuple[int, Any], prop_id: int) -> None:
     """Whatever the grammar makes of a value by its tag, the plain value comes back."""
     kind, value = pair
-    tag = prop_id << 16 | kind
-    layout = PropertyValue(tag)
-    data = build(layout, on_wire(tag, value, "cp1252"))
-    read, _ = parse(layout, data)
-    assert kept(tag, read, "cp1252")[0] == kind
-    assert same(kept(tag, read, "cp1252")[1], value)
+    there_and_back(prop_id << 16 | kind, value)
+
+
+@given(KNOWN_BY_TAG)
+def test_the_wire_of_known_structures(pair: tuple[int, Any]) -> None:
+    """Bytes that are no such structure come back too."""
+    there_and_back(*pair)
 
 
 def test_half_surrogates_are_kept() -> None:
