@@ -297,3 +297,20 @@ def test_every_property_of_the_tables_is_known() -> None:
     for encoding in (ROP_VALUES, EXTENDED_VALUES, ADDRESS_BOOK_VALUES):
         assert encoding.by_tag.keys() == ROP_VALUES.by_tag.keys()
         assert all(tag < 0x80000000 for tag in encoding.by_tag)
+
+
+@pytest.mark.parametrize("raw", [b"\0\0", b"\1\0x", b"\x10\0" + bytes(16), b"\x18\0" + b"\xff" * 24])
+def test_no_structured_value_fails_on_bytes_it_does_not_know(raw: bytes) -> None:
+    """Empty, too short, all zeros, all ones: a tree with words, the bytes back, at worst a remark."""
+    for tag in ROP_VALUES.by_tag:
+        if tag & 0xFFFF != 0x0102:
+            continue
+        data = struct.pack("<I", tag) + raw
+        node = trace(TaggedPropertyValue, ByteSource("value", data), "value")
+        assert all(isinstance(part.label, str) for part in node.walk())
+        assert not [found for found in diagnostics(node) if found[1] is Severity.BUG]
+        value, end = parse(TaggedPropertyValue, data)
+        assert (end, build(TaggedPropertyValue, value)) == (len(data), data)
+        if raw == b"\0\0":
+            assert value.PropertyValue == b""
+            assert not diagnostics(node)
