@@ -12,6 +12,14 @@ SHARED = ROOT.parent / "shared"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden", action="store_true", help="rewrite the golden files instead of comparing")
+    parser.addoption("--both", action="store_true", help="every reading is done compiled and interpreted, and compared")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--both"):
+        from tests.dissector.grammar.compiler.both import install
+
+        install()
 
 
 def shared(*parts: str) -> Path:

@@ -460,9 +460,14 @@ class Deferred(Construct):  # type: ignore[misc]
         depth = params.get("_depth", 0)
         if depth >= MAX_DEPTH:
             raise MalformedError(f"nested deeper than {MAX_DEPTH} levels", path=path)
+        chosen = self.thunk()
+        tracer = params.get("_tracer")
+        if tracer is not None:
+            tracer.current.labeller = labeller_of(chosen)
+            tracer.current.spec = spec_of(chosen) or tracer.current.spec
         params["_depth"] = depth + 1
         try:
-            return self.thunk()._parse(stream, context, path)
+            return chosen._parse(stream, context, path)
         finally:
             params["_depth"] = depth
 
@@ -745,9 +750,23 @@ def parse(layout: Construct, data: bytes, offset: int = 0, end: int | None = Non
     params: what the layout needs from outside (see Param). Raises GrammarError where the bytes cannot be read, with
     the offset in data; nothing else, whatever the bytes are.
     """
+    compiled = layout.__dict__.get("_values") or warmed(layout, "_values")
+    if compiled and type(data) is bytes:
+        stop = len(data) if end is None or end > len(data) else end
+        try:
+            return compiled(data, offset, stop if stop > offset else offset, params)  # type: ignore[no-any-return]
+        except Exception:
+            forget_compiled(params)
+    return parse_interpreted(layout, data, offset, end, params)
+
+
+def parse_interpreted(
+    layout: Construct, data: bytes, offset: int, end: int | None, params: dict[str, Any]
+) -> tuple[Any, int]:
+    """parse() by the constructs themselves: what every compiled reading is held to."""
     stream = io.BytesIO(data[offset:end])
     try:
-        return layout._parse(stream, _context(params, parsing=True), "(parsing)"), offset + stream.tell()
+        return layout._parse(stream, contexts(params), "(parsing)"), offset + stream.tell()
     except Exception as error:
         severity, message = describe(error)
         raise GrammarError(severity, message, offset + stream.tell()) from error
@@ -761,10 +780,30 @@ def trace(
     The node covers what could be read; a diagnostic stands at the field where reading stopped. The caller decides what
     becomes of the bytes behind it.
     """
+    data = source.data
+    compiled = layout.__dict__.get("_rows") or warmed(layout, "_rows")
+    if compiled and type(data) is bytes:
+        from dissector.grammar.compiler import tree_of
+
+        stop = len(data) if end is None or end > len(data) else end
+        rows: list[tuple[Any, ...]] = []
+        params["_source"] = source
+        try:
+            stop = compiled(data, offset, stop if stop > offset else offset, params, rows.append, name)
+            return tree_of(rows, source, name, offset, stop)
+        except Exception:
+            forget_compiled(params)
+    return trace_interpreted(layout, source, name, offset, end, params)
+
+
+def trace_interpreted(
+    layout: Construct, source: ByteSource, name: str, offset: int, end: int | None, params: dict[str, Any]
+) -> Node:
+    """trace() by the constructs themselves."""
     root = Node(name, source, offset, spec=spec_of(layout), labeller=labeller_of(layout))
     stream = io.BytesIO(source.data[offset:end])
-    context = _context(params, parsing=True)
-    context["_tracer"] = Tracer(source, offset, root)
+    context = contexts(params)
+    context._params["_tracer"] = Tracer(source, offset, root)
     try:
         value = layout._parse(stream, context, "(parsing)")
         root.length = stream.tell()
@@ -777,16 +816,41 @@ def trace(
     return root
 
 
+HOT = 24
+"""How often a layout is read interpreted before it is compiled: that takes as long as some dozen readings."""
+
+
+def warmed(layout: Construct, reading: str) -> Any:
+    """The compiled reading (`_values` or `_rows`) of a layout that has been read often; False while there is none."""
+    state = layout.__dict__
+    if state.get(reading) is False:
+        return False
+    uses = state["_uses" + reading] = state.get("_uses" + reading, 0) + 1
+    if uses <= HOT:
+        return False
+    from dissector.grammar.compiler import reader
+
+    state[reading] = reader(layout, reading == "_rows") or False
+    return state[reading]
+
+
+def forget_compiled(params: dict[str, Any]) -> None:
+    """Take out of the arguments what a compiled reading that gave up left there."""
+    for name in ("_origin", "_source", "_depth"):
+        params.pop(name, None)
+
+
 def build(layout: Construct, value: Any, **params: Any) -> bytes:
     """The bytes of a value. Raises construct's ConstructError where a field is missing or out of range."""
     stream = io.BytesIO()
-    layout._build(value, stream, _context(params, parsing=False), "(building)")
+    layout._build(value, stream, contexts(params, parsing=False), "(building)")
     return stream.getvalue()
 
 
-def _context(params: dict[str, Any], parsing: bool) -> Container:
+def contexts(params: Mapping[str, Any], parsing: bool = True) -> Container:
+    """The outermost context: its fields are the arguments, and so are those of its `_params`."""
     context = Container(params)
-    context["_params"] = context
+    context["_params"] = Container(params)
     context["_parsing"], context["_building"], context["_sizing"] = parsing, not parsing, False
     return context
 

@@ -13,7 +13,9 @@ from dissector.model.pcl import Xid as XidValue
 from dissector.node import Severity
 
 
-def _words(value: XidValue) -> str:
+def _words(value: XidValue | bytes) -> str:
+    if isinstance(value, bytes):
+        return ""
     if len(value[1]) == 6:
         return f"GID, GlobalCounter 0x{int.from_bytes(value[1], 'big'):X}"
     return f"LocalId of {len(value[1])} bytes"
@@ -36,11 +38,12 @@ class _Xid(Construct):  # type: ignore[misc]
         stream.write(XidValue(*obj).to_bytes())
         return obj
 
-    def label(self, value: XidValue) -> str:
+    def label(self, value: XidValue | bytes) -> str:
+        """b'' stands for no XID."""
         return _words(value)
 
-    def brief(self, value: XidValue) -> str:
-        return str(value)
+    def brief(self, value: XidValue | bytes) -> str:
+        return str(value) if value else "0 bytes"
 
 
 class _SizedXid(Construct):  # type: ignore[misc]
@@ -65,11 +68,12 @@ class _SizedXid(Construct):  # type: ignore[misc]
         stream.write(bytes([len(data)]) + data)
         return obj
 
-    def label(self, value: XidValue) -> str:
+    def label(self, value: XidValue | bytes) -> str:
+        """b'' stands for no XID."""
         return _words(value)
 
-    def brief(self, value: XidValue) -> str:
-        return str(value)
+    def brief(self, value: XidValue | bytes) -> str:
+        return str(value) if value else "0 bytes"
 
 
 Xid = _Xid()

@@ -1,0 +1,38 @@
+"""Compiled readings of the grammar's layouts: the same objects, read many times faster.
+
+A walk over the constructs of a layout writes Python source, specialised for it: fields of fixed size are read with one
+struct call, choices are dictionaries or if-chains, counts and sizes stand in line. Two readings come of one walk:
+values, and annotated rows (see rows.py). What the walk does not know is called as a construct, at its place. Where the
+data are not as they should be the compiled reading gives up, and base.parse() and base.trace() read interpreted: so
+diagnostics are always those of the interpreted reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from construct import Construct
+
+from dissector.grammar.compiler.expressions import Unsupported
+from dissector.grammar.compiler.rows import Row, nodes_of, tree_of
+from dissector.grammar.compiler.units import Unit, write
+
+__all__ = ["Row", "Unit", "Unsupported", "explain", "nodes_of", "reader", "tree_of", "write"]
+
+
+def reader(layout: Construct, rows: bool) -> Callable[..., Any] | None:
+    """The compiled reading of a layout (see units.write); None where it cannot be compiled."""
+    try:
+        return write(layout, rows).function
+    except Unsupported:
+        return None
+
+
+def explain(layout: Construct) -> str:
+    """'compiled', 'compiled, but for FIELD: why', or 'interpreted: why'."""
+    try:
+        unit = write(layout, rows=False)
+    except Unsupported as error:
+        return f"interpreted: {error}"
+    return f"compiled, but for {'; '.join(dict.fromkeys(unit.notes))}" if unit.notes else "compiled"

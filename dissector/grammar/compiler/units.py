@@ -1,0 +1,153 @@
+"""Functions made from constructs: written, compiled by Python, kept with the construct they were made from.
+
+The source is made in memory and never leaves it: nothing on a disk is trusted, and nothing has to be kept in step.
+Making one takes about a millisecond, so only what is used often is compiled (HOT); the rest is read interpreted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from struct import unpack_from
+from typing import Any
+
+from construct import Construct, Container
+
+from dissector.grammar.base import labeller_of, spec_of
+from dissector.grammar.compiler import runtime
+from dissector.grammar.compiler.expressions import Known, Unsupported
+from dissector.grammar.compiler.writer import Position, Target, Text, Writer
+from dissector.grammar.forms import Unterminated
+from dissector.grammar.names import codec_name
+from dissector.grammar.properties import NO_NAMES, NamedTag
+from dissector.model.pcl import Xid
+
+HOT_COLUMNS = 8
+"""How many rows with the same columns are read interpreted before a reader is made for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A function, its source, and what in it calls constructs: 'field: why'."""
+
+    function: Callable[..., Any]
+    source: str
+    notes: tuple[str, ...]
+
+
+def words_for_tag(tag: int, params: Mapping[str, Any], usual: Any) -> Any:
+    """The labeller of the tag of a named property."""
+    name = (params.get("named") or NO_NAMES).get(tag >> 16)
+    return NamedTag(name) if name else usual
+
+
+def counted_utf_16(raw: bytes) -> str | bytes:
+    """fasttransfer.CountedText in UTF-16LE."""
+    if len(raw) % 2:
+        return raw
+    decoded = runtime.utf_16(raw)
+    if isinstance(decoded, bytes):
+        return raw
+    return decoded[:-1] if raw.endswith(b"\0\0") else Unterminated(decoded)
+
+
+def counted_text(raw: bytes, codec: str, width: int) -> str | bytes:
+    """fasttransfer.CountedText in another codec."""
+    if len(raw) % width:
+        return raw
+    ends = raw.endswith(bytes(width))
+    decoded = runtime.text(raw[:-width] if ends else raw, codec)
+    if isinstance(decoded, bytes):
+        return raw
+    return decoded if ends else Unterminated(decoded)
+
+
+def text_to_end(raw: bytes, codec: str) -> str | bytes:
+    """forms.TextToEnd."""
+    ends = raw.endswith(b"\0")
+    decoded = runtime.text(raw[:-1] if ends else raw, codec)
+    if isinstance(decoded, bytes):
+        return raw
+    return decoded if ends else Unterminated(decoded)
+
+
+def ascending(xids: Sequence[Xid]) -> None:
+    """A change list out of order is remarked on by the interpreted reading."""
+    namespaces = [xid[0].bytes_le for xid in xids]
+    if any(first >= second for first, second in pairwise(namespaces)):
+        raise runtime.Anomaly
+
+
+NAMES: Mapping[str, Any] = {
+    "Anomaly": runtime.Anomaly,
+    "Container": Container,
+    "ascending": ascending,
+    "codec_name": codec_name,
+    "counted_text": counted_text,
+    "counted_utf_16": counted_utf_16,
+    "first": runtime.first,
+    "guid": runtime.guid,
+    "interpret": runtime.interpret,
+    "interpret_rows": runtime.interpret_rows,
+    "long_term_id": runtime.long_term_id,
+    "needed": runtime.needed,
+    "not_a_number": runtime.not_a_number,
+    "object_id": runtime.object_id,
+    "padded": runtime.padded,
+    "text": runtime.text,
+    "text_to_end": text_to_end,
+    "unpack_from": unpack_from,
+    "utf_16": runtime.utf_16,
+    "words_for_tag": words_for_tag,
+    "xid": runtime.xid,
+}
+"""What emitted code may call."""
+
+
+def write(
+    con: Construct,
+    rows: bool,
+    *,
+    spec: str = "",
+    closed: bool = False,
+    begun: bool = False,
+    known: Mapping[str, Any] | None = None,
+) -> Unit:
+    """The function for a construct.
+
+    Values: read(data, at, end, P) -> (value, end of it). Rows: read(data, at, end, P, out, name) -> end; out is called
+    with every row, name is that of the outermost node. P: the arguments of parse() by name. Both raise, whatever it
+    may be, where the interpreted reading has to say what is wrong.
+    closed: for use from other functions, without a context around it. begun: the caller begins and finishes the node.
+    known: values of fields of the layout that the
+    function is made for. Raises Unsupported.
+    """
+    from dissector.grammar.compiler.rules import content
+
+    writer = Writer(rows, con, content, closed)
+    writer.known = {name: Known(value) for name, value in (known or {}).items()}
+    target = Target(Text("name"), spec_of(con) or spec, labeller_of(con), Position("at"), begun=begun)
+    if closed:
+        value = writer.attempt(con, target, not rows)
+    else:
+        writer.line("P['_origin'] = at")
+        value = writer.content(con, target, not rows)
+    writer.settle()
+    writer.line(f"return {writer.position}" if rows else f"return {value}, {writer.position}")
+    if not closed and writer.interpreted > writer.compiled:
+        raise Unsupported(writer.notes[0])
+    arguments = "data, at, end, P, out, name" if rows else "data, at, end, P"
+    source = "\n".join((f"def read({arguments}):", *writer.lines, ""))
+    namespace = {**NAMES, **writer.constants}
+    exec(compile(source, f"<compiled {getattr(con, 'layout_name', '') or type(con).__name__}>", "exec"), namespace)
+    return Unit(namespace["read"], source, tuple(writer.notes))
+
+
+def function(con: Construct, rows: bool, spec: str = "", begun: bool = False) -> Callable[..., Any]:
+    """The function that other functions call for a construct, made once."""
+    kept: dict[Any, Callable[..., Any]] = con.__dict__.setdefault("_functions", {})
+    found = kept.get((rows, spec, begun))
+    if found is None:
+        found = kept[rows, spec, begun] = write(con, rows, spec=spec, closed=True, begun=begun).function
+    return found
