@@ -7,9 +7,10 @@ answered, waits for notifications end, open streams are committed, the store is 
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -64,6 +65,27 @@ def _uvicorn(server: Server) -> _Uvicorn:
     return _Uvicorn(config, server)
 
 
+@contextlib.contextmanager
+def _ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    """SIGTERM and SIGINT end `server` and nothing else, so that what follows it still runs.
+
+    uvicorn has handlers of its own while it runs, and raises what it caught again when it has ended.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: object) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def serve(
     listen_host: str,
     listen_port: int,
@@ -86,13 +108,12 @@ def serve(
     listener = _listen(listen_host, listen_port)
     with contextlib.closing(listener), contextlib.closing(Store(store_path)) as store:
         server = Server(Directory(store, user, mailbox_dn, any_dn), user, password, **options)
-        if ready is not None:
-            listener.listen()
-            ready(_url(listener) + PATH)
-        try:
-            _uvicorn(server).run(sockets=[listener])
-        finally:
-            server.close()
+        http = _uvicorn(server)
+        with _ended_by_signals(http), contextlib.closing(server):
+            if ready is not None:
+                listener.listen()
+                ready(_url(listener) + PATH)
+            http.run(sockets=[listener])
 
 
 class RunningServer:
