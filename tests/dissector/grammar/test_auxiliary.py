@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from dissector.grammar.auxiliary import BLOCKS, AuxBlock, AuxBlocks
 from dissector.grammar.base import Undecoded, build, parse, trace
 from dissector.node import Node
 from dissector.source import ByteSource
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tests.dissector.grammar.rops.check import check_cover, diagnostics
 
 SIZES = {

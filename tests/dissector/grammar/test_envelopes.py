@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from dissector.grammar.base import Layout, build, parse, trace
 from dissector.grammar.envelopes import ASYNC_EMSMDB, EMSMDB, MAILBOX, RFR, RpcHeaderExt, version
 from dissector.source import ByteSource
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from tests.dissector.grammar import ndr_rules  # noqa: F401  the strategies for NDR
 from tests.dissector.grammar.rops.check import check, check_cover, diagnostics
 from tests.dissector.grammar.strategies import values

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from construct import Construct, ConstructError, Container
+
 from dissector.grammar.base import Deferred, GrammarError, Layout, Rows, build, parse, this, trace
 from dissector.grammar.ndr import (
     N8,
