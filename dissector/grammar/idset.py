@@ -344,21 +344,29 @@ def decode_idset(data: bytes, form: Idset) -> IdSet:
 
 @dataclass(frozen=True, slots=True)
 class IdsetReading:
-    """As much of a set as could be read. offset: where reading stopped (the first byte of a bad command)."""
+    """As much of a set as could be read. offset: where reading stopped (the first byte of a bad command).
+
+    remarks: what can be read but is not canonical: ids named twice or out of order, replicas twice.
+    """
 
     idset: IdSet
     offset: int
     diagnostic: Diagnostic | None
+    remarks: tuple[str, ...] = ()
 
 
 def read_idset(data: bytes, form: Idset) -> IdsetReading:
     """Read a set that may be malformed. Never raises: the ids before the fault, and the fault with its place."""
     found: dict[Replica, list[Range]] = {}
+    remarks: list[str] = []
     at = 0
     try:
         while at < len(data):
             replica, at = parse(form.row.subcon.subcons[0].subcon, data, at)
+            if replica in found:
+                remarks.append(f"replica {replica} comes twice")
             program, ranges = Program(), found.setdefault(replica, [])
+            tidy = True
             while not program.ended:
                 if at == len(data):
                     raise GrammarError(Severity.MALFORMED, NO_END, at)
@@ -366,10 +374,14 @@ def read_idset(data: bytes, form: Idset) -> IdsetReading:
                     raise GrammarError(Severity.MALFORMED, f"no GLOBSET command is 0x{data[at]:02X}", at)
                 command, end = parse(COMMANDS[data[at]][1], data, at, None, _left=program.left)
                 try:
-                    ranges.extend(program.do(command))
+                    added = program.do(command)
                 except MalformedError as error:
                     raise GrammarError(Severity.MALFORMED, str(error), at) from error
+                if tidy and added and ranges and added[0].low <= ranges[-1].high:
+                    tidy = False
+                    remarks.append(f"{added[0]} of replica {replica} comes behind {ranges[-1]}")
+                ranges.extend(added)
                 at = end
     except GrammarError as error:
-        return IdsetReading(IdSet(found), at, Diagnostic(error.severity, error.message))
-    return IdsetReading(IdSet(found), at, None)
+        return IdsetReading(IdSet(found), at, Diagnostic(error.severity, error.message), tuple(remarks))
+    return IdsetReading(IdSet(found), at, None, tuple(remarks))

@@ -72,6 +72,11 @@ class History:
         if chain is None or not chain.told:
             return FIRST
         last, state = chain.told[-1], record.initial
+        if record.direction == "upload":
+            if state.empty:  # the initial state of an upload may be left out
+                return FIRST
+            if not state.given:  # and so may the ids, which do not matter there
+                state = state._replace(given=last.final.given)
         unused = missing(chain.offered, state)
         if state == last.final:
             return Origin("same", last.number, last.session, unused=unused)
@@ -121,7 +126,7 @@ class History:
                 moved.setdefault(f"{folder[1]:012x}", []).append(old)
         for key, chain in self.chains.items():
             counter = key[2].partition("-")[2]
-            if counter in moved and key[:2] == (record.client, record.mailbox) and key[3] == "contents":
+            if counter in moved and key[:2] == (record.client, record.mailbox) and key[3].startswith("contents"):
                 chain.gone |= IdSet.of(moved[counter])
 
 

@@ -52,6 +52,8 @@ class Recorder:
         self.streams.watcher = self
         self.replicas: dict[tuple[int, int | None], Replicas] = {}
         self.names: dict[tuple[str, ObjectId | GlobalId], str] = {}
+        self.ended: list[Stream] = []
+        """The streams that ended with the last exchange, or with the capture."""
         self.count = 0
         self._by_stream: dict[int, SyncRecord] = {}
         self._by_handle: dict[tuple[int, int | None], SyncRecord] = {}
@@ -67,13 +69,13 @@ class Recorder:
 
     def exchange(self, exchange: Exchange) -> list[SyncRecord]:
         """The records that ended in this exchange."""
-        self.streams.exchange(exchange)
+        self.ended = self.streams.exchange(exchange).streams
         done, self._done = self._done, []
         return done
 
     def finish(self) -> list[SyncRecord]:
         """The records whose contexts are still there when the capture ends."""
-        self.streams.finish()
+        self.ended = self.streams.finish()
         for key in sorted(self._by_handle, key=lambda key: self._by_handle[key].number):
             self.closed(*key)
         done, self._done = self._done, []

@@ -164,8 +164,12 @@ class SyncRecord:
 
     @property
     def key(self) -> tuple[str, str, str, str] | None:
-        """What has one state: the client's replica of a folder's contents, or of its hierarchy. None: not known."""
-        return (self.client, self.mailbox, str(self.folder), self.kind) if self.folder is not None else None
+        """What has one state: the client's replica of a folder's contents, or of its hierarchy. None: not known.
+
+        A restriction makes it another scope with a state of its own; flags do not [MS-OXCFXICS] 3.3.5.5.
+        """
+        kind = f"{self.kind} {self.restriction}" if self.restriction else self.kind
+        return (self.client, self.mailbox, str(self.folder), kind) if self.folder is not None else None
 
     @property
     def gone(self) -> IdSet:

@@ -1,0 +1,127 @@
+"""Findings: what went wrong in a capture, where, and what to do about it. One rule is one function; see base.py."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+from dissector.diagnose import handles, imports, state, streams, transport
+from dissector.diagnose.base import RULES, Case, Finding, Hit, Rule, Severity
+from dissector.diagnose.transport import WAITS
+from dissector.errors import DissectorError
+from dissector.pipeline import Dissection
+from dissector.session.exchange import Exchange
+from dissector.session.sync import Recorder
+from dissector.session.syncrecord import SyncRecord
+
+__all__ = ["RULES", "Case", "Diagnosis", "Finding", "Rule", "Severity", "diagnose"]
+
+MODULES = (state, streams, imports, handles, transport)
+"""Importing them registered the rules."""
+KEPT = 100
+
+
+class Diagnosis:
+    """Fed with exchanges in order: exchange() and finish() give the findings. rules: names; None means all."""
+
+    def __init__(self, rules: Collection[str] | None = None) -> None:
+        chosen = _chosen(rules)
+        self.case = Case(Recorder())
+        self._sync = [one for one in chosen if one.on == "sync"]
+        self._change = [one for one in chosen if one.on == "change"]
+        self._stream = [one for one in chosen if one.on == "stream"]
+        self._exchange = [one for one in chosen if one.on == "exchange"]
+        self._misuse = [one for one in chosen if one.on == "misuse"]
+        self._end = [one for one in chosen if one.on == "end"]
+        self._rops: dict[int, list[Rule]] = {}
+        for one in chosen:
+            for rop_id in one.rops:
+                self._rops.setdefault(rop_id, []).append(one)
+
+    def exchange(self, exchange: Exchange) -> Iterator[Finding]:
+        """What is found with this exchange. The exchange counts only when the findings were run through."""
+        case, call = self.case, exchange.call
+        session = exchange.session.number if exchange.session is not None else None
+        for one in self._exchange:
+            yield from _findings(one, one.check(case, exchange), session)
+        request = call.request
+        if request is not None and call.response is None and call.name not in WAITS and len(case.unanswered) < KEPT:
+            case.unanswered.append((request.frame, exchange.number, request.time, call.name))
+        case.last = exchange.frame, exchange.time
+        for rop in exchange.rops:
+            misuse = case.handles.rop(exchange, rop)
+            if misuse is not None:
+                for one in self._misuse:
+                    yield from _findings(one, one.check(case, exchange, misuse), session)
+            for one in self._rops.get(rop.rop_id, ()):
+                yield from _findings(one, one.check(case, exchange, rop), session)
+        records = case.recorder.exchange(exchange)
+        yield from self._streams()
+        for record in records:
+            yield from self._record(record)
+
+    def finish(self, dissection: Dissection | None = None) -> Iterator[Finding]:
+        """What is found when the capture has ended."""
+        case = self.case
+        records = case.recorder.finish()
+        yield from self._streams()
+        for record in records:
+            yield from self._record(record)
+        if dissection is not None:
+            case.missing, case.holes = dissection.tcp.missing, dissection.tcp.gaps
+            case.truncated = dissection.capture.summary.truncated
+        for one in self._end:
+            yield from _findings(one, one.check(case), None)
+
+    def _streams(self) -> Iterator[Finding]:
+        for stream in self.case.recorder.ended:
+            for one in self._stream:
+                yield from _findings(one, one.check(self.case, stream), stream.session)
+
+    def _record(self, record: SyncRecord) -> Iterator[Finding]:
+        case = self.case
+        origin = case.history.origin(record)
+        for one in self._sync:
+            yield from _findings(one, one.check(case, record, origin), record.session, record.number)
+        for change in record.changes:
+            before = case.versions.last(change.source_key)
+            for one in self._change:
+                yield from _findings(one, one.check(case, record, change, before), record.session, record.number)
+            case.versions.learn(record, change)
+        case.history.add(record)
+
+
+def diagnose(dissection: Dissection, rules: Collection[str] | None = None) -> Iterator[Finding]:
+    """The findings of an open capture, in the order in which they become certain. Raises DissectorError for a rule
+    that does not exist.
+    """
+    diagnosis = Diagnosis(rules)
+    for exchange in dissection.exchanges():
+        yield from diagnosis.exchange(exchange)
+    yield from diagnosis.finish(dissection)
+
+
+def _chosen(names: Collection[str] | None) -> list[Rule]:
+    if names is None:
+        return list(RULES.values())
+    unknown = [name for name in names if name not in RULES]
+    if unknown:
+        raise DissectorError(f"no rule is called {unknown[0]!r}; `dissector diagnose --list` names them")
+    return [one for name, one in RULES.items() if name in names]
+
+
+def _findings(rule: Rule, hits: Iterable[Hit], session: int | None, sync: int | None = None) -> Iterator[Finding]:
+    for hit in hits:
+        yield Finding(
+            hit.severity or rule.severity, rule.name, hit.frame, hit.exchange, hit.message, hit.evidence,
+            hit.advice or rule.advice, rule.spec, session, sync,
+        )  # fmt: skip
+
+
+def as_json(finding: Finding) -> dict[str, Any]:
+    """A finding as docs/json.md has it."""
+    return {
+        "severity": finding.severity.value, "rule": finding.rule, "frame": finding.frame,
+        "exchange": finding.exchange, "session": finding.session, "sync": finding.sync, "message": finding.message,
+        "evidence": dict(finding.evidence), "advice": finding.advice, "spec": finding.spec,
+    }  # fmt: skip

@@ -1,0 +1,161 @@
+"""What a rule is and what it may look at.
+
+A rule is a small function that is called with the Case and one thing that happened, and yields a Hit for every place
+where that is wrong. It is registered with its name, its severity, the section it rests on and what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple
+
+from dissector.grammar.names import error_meaning, error_name
+from dissector.model.idset import IdSet, ranges_text
+from dissector.session.handles import Handles
+from dissector.session.history import History
+from dissector.session.sync import Recorder
+from dissector.session.syncrecord import SyncRecord
+from dissector.session.versions import Versions
+
+
+class Severity(Enum):
+    """How bad it is. A note is a peculiarity or an uncertainty; it is no finding."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class Hit(NamedTuple):
+    """Where a rule found something. evidence: facts by name. severity, advice: where they differ from the rule's."""
+
+    frame: int
+    exchange: int
+    message: str
+    evidence: Mapping[str, str] = {}
+    severity: Severity | None = None
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A hit with what its rule says. sync: number of the synchronization, where it is about one."""
+
+    severity: Severity
+    rule: str
+    frame: int
+    exchange: int
+    message: str
+    evidence: Mapping[str, str]
+    advice: str
+    spec: str
+    session: int | None = None
+    sync: int | None = None
+
+    @property
+    def is_note(self) -> bool:
+        return self.severity is Severity.NOTE
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """on: what the function is called with besides the Case: "sync" (SyncRecord, Origin), "change" (SyncRecord,
+    SyncChange, the Version before or None), "stream" (Stream), "exchange" (Exchange), "rop" (Exchange, Rop; only the
+    ROPs in `rops`), "misuse" (Exchange, Misuse), "end" (nothing). about: what it finds, in a sentence.
+    """
+
+    name: str
+    severity: Severity
+    on: str
+    spec: str
+    about: str
+    advice: str
+    check: Callable[..., Iterable[Hit]]
+    rops: tuple[int, ...] = ()
+
+
+RULES: dict[str, Rule] = {}
+"""All rules by name, in the order in which they were registered."""
+
+Check = Callable[..., Iterator[Hit]]
+
+
+def rule(
+    name: str, severity: Severity, on: str, spec: str, advice: str, *, rops: tuple[int, ...] = ()
+) -> Callable[[Check], Check]:
+    """Register a function as a rule. The first line of its docstring says what it finds."""
+
+    def register(check: Check) -> Check:
+        assert name not in RULES, name
+        about = (check.__doc__ or "").strip().partition("\n")[0]
+        RULES[name] = Rule(name, severity, on, spec, about, advice, check, rops)
+        return check
+
+    return register
+
+
+@dataclass(slots=True)
+class Case:
+    """All that is known when a rule is called. memory: what one rule remembers, by its name.
+
+    gaps: how many messages or streams are not complete in the capture so far. last: frame and time of the last
+    exchange. unanswered: (frame, exchange, time, name) of the first calls without response. missing, holes: bytes that
+    TCP connections lack, and in how many places; truncated: frames that were cut.
+    """
+
+    recorder: Recorder
+    history: History = field(default_factory=History)
+    handles: Handles = field(default_factory=Handles)
+    versions: Versions = field(default_factory=Versions)
+    memory: dict[str, Any] = field(default_factory=dict)
+    gaps: int = 0
+    last: tuple[int, float] = (0, 0.0)
+    unanswered: list[tuple[int, int, float, str]] = field(default_factory=list)
+    missing: int = 0
+    holes: int = 0
+    truncated: int = 0
+
+    def remembered(self, name: str, make: Callable[[], Any]) -> Any:
+        """What a rule remembers; made on first sight."""
+        if name not in self.memory:
+            self.memory[name] = make()
+        return self.memory[name]
+
+
+def code_text(code: int) -> str:
+    """'ecNotFound (0x8004010F)'"""
+    name = error_name(code)
+    return f"{name} (0x{code:08X})" if name else f"0x{code:08X}"
+
+
+def code_meaning(code: int) -> str:
+    """'ecNotFound (0x8004010F): no such object'"""
+    meaning = error_meaning(code)
+    return f"{code_text(code)}: {meaning}" if meaning else code_text(code)
+
+
+def set_text(idset: IdSet, limit: int = 8) -> str:
+    """'3 {0x1-0x3}'; of several replicas each with the beginning of its name."""
+    if len(idset.replicas) == 1:
+        (replica,) = idset.replicas
+        return f"{idset.count} {ranges_text(idset.ranges(replica), limit)}"
+    parts = (f"{str(replica)[:8]}:{ranges_text(ranges, limit)}" for replica, ranges in idset.items())
+    return f"{idset.count} {' '.join(parts)}" if idset else "0 {}"
+
+
+def sync_text(record: SyncRecord) -> str:
+    """'synchronization #3 (download of the contents of Inbox)'"""
+    folder = record.folder_name or (f"folder {record.folder}" if record.folder else "a folder that is not known")
+    return f"synchronization #{record.number} ({record.direction} of the {record.kind} of {folder})"
+
+
+def at_start(record: SyncRecord) -> tuple[int, int]:
+    """Frame and exchange where a synchronization began."""
+    return record.frames[0], record.exchanges[0]
+
+
+def at_end(record: SyncRecord) -> tuple[int, int]:
+    """Frame and exchange where its last part came."""
+    return record.stream.last_frame or record.frames[1], record.stream.last_exchange or record.exchanges[1]
