@@ -12,11 +12,11 @@ from dissector.pipeline import dissect
 from dissector.session.exchange import Exchange
 from dissector.session.streams import KEEP_ALL, Joined, Streams
 from dissector.verify import Report, verify, verify_joined
-from tests.conftest import ROOT, captures_in
+from tests.conftest import ROOT
 from tests.dissector.grammar.streams import contents, stream, subject
 from tests.dissector.session.talk import DONE, Talk, got
 
-CAPTURES = sorted((ROOT / "captures").glob("*.pcap")) + captures_in("gromox", "real")
+CAPTURES = sorted((ROOT / "captures").glob("*.pcap"))
 CONTENTS = contents(3)
 
 
@@ -36,7 +36,7 @@ def transfer(*pieces: bytes) -> Report:
 
 
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_every_stream_of_every_capture_builds_back_buffer_for_buffer(path: Any) -> None:
+def test_every_stream_of_every_bundled_capture_builds_back_buffer_for_buffer(path: Any) -> None:
     with dissect(path) as dissection:
         report = verify(dissection.exchanges())
     assert report.ok, report.findings[:5]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import io
 import json
+import random
 import weakref
 from itertools import pairwise
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dissector.errors import CaptureError
 from dissector.grammar.icstree import trace_stream
 from dissector.node import Node, Severity, Undecoded
 from dissector.pipeline import dissect
@@ -35,6 +38,7 @@ from tests.dissector.session.talk import (
     request,
     response,
 )  # fmt: skip
+from tests.test_mutations import mutated
 
 CONTENTS = contents(3)
 STATE = elements("IncrSyncStateBegin", "IncrSyncStateEnd")
@@ -700,3 +704,23 @@ def test_no_streams_in_a_capture_without_icssync() -> None:
     path = shared("captures", "real", "outlook2003-exchange2003.pcap")
     with dissect(path) as dissection:
         assert joined(list(dissection.exchanges())) == ([], [])
+
+
+def test_damaged_captures_give_streams_that_keep_every_byte() -> None:
+    rng = random.Random(11)
+    found = 0
+    for name in ("contents-incremental.pcap", "hierarchy-bootstrap.pcap", "copyto.pcap"):
+        data = (ROOT / "captures" / name).read_bytes()
+        for _ in range(12):
+            try:
+                with dissect(io.BytesIO(mutated(data, rng)), engine="native") as dissection:
+                    streams, states = joined(list(dissection.exchanges()))
+            except CaptureError:
+                continue
+            for one in (*streams, *states):
+                tree = one.tree()
+                found += 1
+                assert list(tiling_faults(tree)) == []
+                assert tree.end == one.size
+                assert not any(why.severity is Severity.BUG for node in tree.walk() for why in node.diagnostics)
+    assert found > 60
