@@ -157,6 +157,8 @@ class Stream:
     last_frame: int = 0
     complete: bool = False
     why: str = ""
+    unsent: str = ""
+    """Why its end is not here; '' where the last bytes are its end."""
     account: Account = field(default_factory=lambda: Account(None))
     parts: list[tuple[ByteSource, int, int]] | None = None
     """Where its bytes lie; None where they were not kept."""
@@ -191,7 +193,7 @@ class Stream:
         root = None if self.inferred else self.root
         return trace_parts(
             source or self.source(), root, name=self.root or "stream", codepage=self.codepage, gaps=self.gaps,
-            unsent="" if self.complete else self.why,
+            unsent=self.unsent,
         )  # fmt: skip
 
     def runs(self, data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -231,6 +233,7 @@ class Stream:
             why = f"{self.gaps[-1].why}; {why}"
         self.account.finish()
         self.root = self.account.root
+        self.unsent = "" if complete else why
         lost = [gap.why for gap in self.gaps]
         if complete and lost:
             complete, why = False, lost[0] if len(lost) == 1 else f"{lost[0]}, and {len(lost) - 1} more holes"
