@@ -6,6 +6,7 @@ import gc
 import io
 import json
 import random
+import shutil
 import weakref
 from itertools import pairwise
 from typing import Any
@@ -434,6 +435,13 @@ def test_a_stream_whose_start_is_missing_is_read_from_where_an_element_begins() 
     assert tree.diagnostics[0].severity is Severity.NOTE
 
 
+def test_what_breaks_at_the_end_is_no_matter_of_a_start_that_is_missing() -> None:
+    data = stream(full_change("one"), full_change("two"), "IncrSyncStateBegin")
+    talk = Talk()
+    found = only(talk.get(5, got(data[40:] + b"\3\0\7", DONE)))
+    assert [(length, severity) for _, length, severity in unread(found.tree())][1:] == [(3, Severity.MALFORMED)]
+
+
 def test_a_stream_whose_start_is_missing_and_that_tells_nothing_stays_closed() -> None:
     talk = Talk()
     found = only(talk.get(5, got(bytes(range(256)) * 3, DONE)))
@@ -704,6 +712,19 @@ def test_no_streams_in_a_capture_without_icssync() -> None:
     path = shared("captures", "real", "outlook2003-exchange2003.pcap")
     with dissect(path) as dissection:
         assert joined(list(dissection.exchanges())) == ([], [])
+
+
+def test_the_same_stream_through_tls() -> None:
+    folder = shared("captures", "encrypted")
+    if shutil.which("tshark") is None:
+        pytest.skip("tshark is not installed: TLS is opened through it")
+    name = "contents-bootstrap-tls13"
+    keys = {"tls.keylog_file": str(folder / f"{name}.keys")}
+    with dissect(folder / f"{name}.pcapng", options=keys) as dissection:
+        (found,), states = joined(list(dissection.exchanges()))
+    assert found.source().data == real("contents-bootstrap/contents")
+    assert found.complete
+    assert [one.bootstrap for one in states] == [True] * 4
 
 
 def test_damaged_captures_give_streams_that_keep_every_byte() -> None:
