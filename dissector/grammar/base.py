@@ -780,17 +780,12 @@ def trace(
     The node covers what could be read; a diagnostic stands at the field where reading stopped. The caller decides what
     becomes of the bytes behind it.
     """
-    data = source.data
     compiled = layout.__dict__.get("_rows") or warmed(layout, "_rows")
-    if compiled and type(data) is bytes:
-        from dissector.grammar.compiler import tree_of
-
-        stop = len(data) if end is None or end > len(data) else end
-        rows: list[tuple[Any, ...]] = []
-        params["_source"] = source
+    if compiled and type(source.data) is bytes:
+        size = len(source.data)
+        stop = size if end is None or end > size else end
         try:
-            stop = compiled(data, offset, stop if stop > offset else offset, params, rows.append, name)
-            return tree_of(rows, source, name, offset, stop)
+            return compiled(source, name, offset, stop if stop > offset else offset, params)  # type: ignore[no-any-return]
         except Exception:
             forget_compiled(params)
     return trace_interpreted(layout, source, name, offset, end, params)
@@ -828,9 +823,9 @@ def warmed(layout: Construct, reading: str) -> Any:
     uses = state["_uses" + reading] = state.get("_uses" + reading, 0) + 1
     if uses <= HOT:
         return False
-    from dissector.grammar.compiler import reader
+    from dissector.grammar.compiler import tree_reader, value_reader
 
-    state[reading] = reader(layout, reading == "_rows") or False
+    state[reading] = (tree_reader if reading == "_rows" else value_reader)(layout) or False
     return state[reading]
 
 

@@ -17,16 +17,42 @@ from construct import Construct
 from dissector.grammar.compiler.expressions import Unsupported
 from dissector.grammar.compiler.rows import Row, nodes_of, tree_of
 from dissector.grammar.compiler.units import Unit, write
+from dissector.node import Node
+from dissector.source import ByteSource
 
-__all__ = ["Row", "Unit", "Unsupported", "explain", "nodes_of", "reader", "tree_of", "write"]
+__all__ = ["Row", "Unit", "Unsupported", "explain", "nodes_of", "tree_of", "tree_reader", "value_reader", "write"]
+
+ValueReader = Callable[[bytes, int, int, dict[str, Any]], tuple[Any, int]]
+"""data, offset, end, arguments -> (value, offset behind it)"""
+TreeReader = Callable[[ByteSource, str, int, int, dict[str, Any]], Node]
+"""source, name, offset, end, arguments -> tree"""
 
 
-def reader(layout: Construct, rows: bool) -> Callable[..., Any] | None:
-    """The compiled reading of a layout (see units.write); None where it cannot be compiled."""
+def value_reader(layout: Construct) -> ValueReader | None:
+    """The compiled reading of values; None where it cannot be compiled."""
     try:
-        return write(layout, rows).function
+        return write(layout, False).function
     except Unsupported:
         return None
+
+
+def tree_reader(layout: Construct) -> TreeReader | None:
+    """The compiled reading of annotated trees; None where it cannot be compiled."""
+    try:
+        return as_tree(write(layout, True).function)
+    except Unsupported:
+        return None
+
+
+def as_tree(read: Callable[..., int]) -> TreeReader:
+    """The reading that leaves rows, with a tree made of them."""
+
+    def tree(source: ByteSource, name: str, offset: int, end: int, params: dict[str, Any]) -> Node:
+        rows: list[Row] = []
+        params["_source"] = source
+        return tree_of(rows, source, name, offset, read(source.data, offset, end, params, rows.append, name))
+
+    return tree
 
 
 def explain(layout: Construct) -> str:

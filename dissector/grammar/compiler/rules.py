@@ -14,7 +14,7 @@ from construct import ConstructError
 
 from dissector.grammar import base
 from dissector.grammar.base import MAX_DEPTH, Traced, When
-from dissector.grammar.compiler.expressions import Known, Scope, Unsupported, looks_outside, text_of
+from dissector.grammar.compiler.expressions import Known, Scope, Unsupported, fields_used, looks_outside, text_of
 from dissector.grammar.compiler.leaves import LEAVES, is_leaf, key_of, number_format, read_leaf
 from dissector.grammar.compiler.tables import ByKey, ByMark, ByTag, Columns
 from dissector.grammar.compiler.writer import Target, Text, Writer
@@ -579,6 +579,7 @@ def by_tag(w: Writer, encoding: Any, tag: Any, target: Target, want: bool) -> st
             form = encoding.form(tag.value)
         except ConstructError:
             return impossible(w)
+        w.used |= fields_used(form)
         return w.content(form, target.choose(form), want)
     if not tag.isidentifier():
         variable = w.name()

@@ -103,7 +103,7 @@ class Writer:
 
     def __init__(self, rows: bool, root: Any, content: Callable[..., str], closed: bool = False) -> None:
         self.rows = rows
-        self.used = fields_used(root)
+        self.used = set(fields_used(root))
         self.content_of = content
         self.lines: list[str] = []
         self.depth = 1

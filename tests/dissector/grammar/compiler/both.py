@@ -12,7 +12,7 @@ from typing import Any
 from construct import Construct
 
 from dissector.grammar import base
-from dissector.grammar.compiler import reader, tree_of, units
+from dissector.grammar.compiler import tree_reader, units, value_reader
 from dissector.node import Node, brief
 from dissector.source import ByteSource
 
@@ -25,7 +25,7 @@ def compiled_of(layout: Construct, rows: bool) -> Any:
     """The compiled reading, made once; None where there is none."""
     kept = layout.__dict__.setdefault("_both", {})
     if rows not in kept:
-        kept[rows] = reader(layout, rows)
+        kept[rows] = (tree_reader if rows else value_reader)(layout)
     return kept[rows]
 
 
@@ -61,14 +61,12 @@ def trace_both(
     function = compiled_of(layout, True)
     if function is None or type(source.data) is not bytes:
         return wanted
-    rows: list[Any] = []
     stop = len(source.data) if end is None or end > len(source.data) else end
     try:
-        stop = function(source.data, offset, max(stop, offset), {**params, "_source": source}, rows.append, name)
+        made = function(source, name, offset, max(stop, offset), dict(params))
     except Exception as error:
         may_give_up(layout, wanted, error)
         return wanted
-    made = tree_of(rows, source, name, offset, stop)
     same_tree(made, wanted, name)
     return wanted
 
