@@ -116,7 +116,9 @@ def verify(exchanges: Iterable[Exchange]) -> Report:
         joined = streams.exchange(exchange)
         verify_exchange(exchange, report)
         verify_joined(joined, report)
-    verify_joined(Joined(streams.finish(), []), report)
+    left = streams.finish()
+    last = [stream.states[-1] for stream in left if stream.states]
+    verify_joined(Joined(left, [state for state in last if not state.ended and state.refused is None]), report)
     return report
 
 
