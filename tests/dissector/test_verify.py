@@ -105,6 +105,17 @@ def test_a_state_that_is_malformed_counts() -> None:
     assert not report.ok
 
 
+def test_what_is_open_when_the_capture_ends_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "verify_exchange", lambda exchange, report: None)
+    talk = Talk()
+    half = bytes(range(16)) + b"\x06\0\0\0\0\0\1\0"
+    exchanges = [talk.folder(), talk.configure(5), talk.begin(5, 0x40170003, 0), talk.end(5)]
+    exchanges += [talk.get(5, got(CONTENTS[:99])), talk.begin(5, 0x67960102, 99), talk.more(5, half)]
+    report = verify(exchanges)
+    assert (report.streams, report.streams_incomplete) == (1, 1)
+    assert (report.states, report.states_identical) == (2, 2)
+
+
 def test_the_sums_are_in_the_json() -> None:
     shown = transfer(CONTENTS).as_json()
     assert {"streams", "stream_bytes", "stream_buffers", "streams_identical", "streams_different", "states"} <= set(
