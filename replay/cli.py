@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from dissector.cli import Brief, Engine, EngineOption, Prefs, emit, opened, run
-from replay.errors import ReplayError
+from dissector.cli import Engine, EngineOption, Prefs, Where, emit, preferences, run
+from replay.errors import EXIT_CODES, ReplayError
 
 app = typer.Typer(
     name="replay",
@@ -21,54 +23,267 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+class Form(StrEnum):
+    """-T of reports."""
+
+    TEXT = "text"
+    JSON = "json"
+    JUNIT = "junit"
+    HTML = "html"
+
+
+class Auth(StrEnum):
+    """How to log on."""
+
+    AUTO = "auto"
+    BASIC = "basic"
+    NTLM = "ntlm"
+    NEGOTIATE = "negotiate"
+
+
+class Speed(StrEnum):
+    MAX = "max"
+    ORIGINAL = "original"
+
+
+class StopOn(StrEnum):
+    DIFFERENT = "different"
+    ERROR = "error"
+
+
+CaptureOrPlan = Annotated[
+    str, typer.Argument(metavar="CAPTURE|PLAN", help="A capture (- is standard input), or a plan made of one (.toml).")
+]
+Sessions = Annotated[
+    list[int] | None, typer.Option("--session", metavar="N", help="Only this session of the capture (repeatable).")
+]
+Frames = Annotated[str, typer.Option("--frames", metavar="A-B", help="Only requests in these frames: 10-20,30-")]
+Folder = Annotated[
+    str, typer.Option("--folder", metavar="NAME|ID", help="Only what is about this folder: Inbox, 0001-00000000000d")
+]
+UploadsOnly = Annotated[bool, typer.Option("--uploads-only", help="Only what writes, and what it needs.")]
+Server = Annotated[str, typer.Option("--server", metavar="URL", help="http(s)://HOST:PORT or a full endpoint.")]
+User = Annotated[str, typer.Option("--user", metavar="USER", help="Who logs on: NAME, DOMAIN\\NAME or NAME@DOMAIN.")]
 PasswordEnv = Annotated[
     str, typer.Option("--password-env", metavar="VAR", help="Environment variable that holds the password.")
 ]
+BearerEnv = Annotated[
+    str, typer.Option("--bearer-env", metavar="VAR", help="Environment variable that holds a bearer token.")
+]
+Keytab = Annotated[Path | None, typer.Option("--keytab", metavar="FILE", help="Log on with Kerberos by this keytab.")]
+AuthOption = Annotated[Auth, typer.Option("--auth", help="auto takes the strongest of what the server offers.")]
+Mailbox = Annotated[
+    str, typer.Option("--mailbox", metavar="DN", help="Mailbox DN of the live user; default: the user.")
+]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Do not verify the server's certificate.")]
+Authority = Annotated[
+    str | None, typer.Option("--ca", metavar="FILE", help="PEM file with the authority of the server's certificate.")
+]
+Silence = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long the server may say nothing at all.")
+]
+Limit = Annotated[
+    float, typer.Option("--limit", metavar="SECONDS", min=0.1, help="How long one request may be PENDING in all.")
+]
 
 
-def password_from(variable: str) -> str:
-    """The password from the environment; passwords are never arguments."""
-    password = os.environ.get(variable)
-    if password is None:
-        raise ReplayError(f"no password: set the environment variable {variable}, or name another with --password-env")
-    return password
+def secret_from(variable: str, option: str, what: str) -> str:
+    """A secret from the environment; secrets are never arguments."""
+    found = os.environ.get(variable)
+    if found is None:
+        raise ReplayError(f"no {what}: set the environment variable {variable}, or name another with {option}")
+    return found
+
+
+def selection_of(sessions: list[int] | None, frames: str, folder: str, where: str | None, uploads_only: bool) -> Any:
+    from replay.selection import Selection, frame_ranges
+
+    return Selection(
+        frozenset(sessions or ()), frame_ranges(frames) if frames else (), folder, where or "", uploads_only
+    )
+
+
+def credentials_of(user: str, password_env: str, bearer_env: str, keytab: Path | None, auth: Auth) -> Any:
+    from replay.transport.auth import Credentials, Method
+
+    if bearer_env:
+        return Credentials(user, token=secret_from(bearer_env, "--bearer-env", "token"), method=Method.BEARER)
+    if keytab is not None:
+        if not keytab.is_file():
+            raise ReplayError(f"--keytab {keytab}: no such file")
+        return Credentials(user, keytab=str(keytab), method=Method.NEGOTIATE)
+    password = secret_from(password_env, "--password-env", "password")
+    return Credentials(user, password=password, method=Method(auth.value))
 
 
 @app.command(
-    name="run", epilog="Example: REPLAY_PASSWORD=... replay run upload.pcap --server http://127.0.0.1:8080 --user alice"
+    epilog="Example: replay plan upload.pcap --uploads-only -o upload.toml, edit it, replay run upload.toml ..."
+)
+def plan(
+    source: CaptureOrPlan,
+    output: Annotated[
+        Path | None, typer.Option("-o", metavar="FILE", help="Where to; standard output without.")
+    ] = None,
+    sessions: Sessions = None,
+    frames: Frames = "",
+    folder: Folder = "",
+    where: Where = None,
+    uploads_only: UploadsOnly = False,
+    prefs: Annotated[
+        list[str] | None, typer.Option("--pref", metavar="NAME:VALUE", help="A preference, as -o of dissector.")
+    ] = None,
+    engine: EngineOption = Engine.AUTO,
+) -> None:
+    """What would be sent, in order: what each ROP needs, what is supplied, skipped or rewritten and why. Editable."""
+    from replay.planfile import plan_lines
+    from replay.sources import Source
+
+    chosen = selection_of(sessions, frames, folder, where, uploads_only)
+    given = Source.of(source, engine.value, preferences(prefs))
+    with given.steps(chosen) as steps:
+        capture = given.capture
+        if output is None:
+            emit(plan_lines(steps, capture, given.digest, str(chosen)))
+            return
+        if capture != "-":
+            capture = os.path.relpath(capture, output.parent)
+        text = "\n".join(plan_lines(steps, capture, given.digest, str(chosen))) + "\n"
+    try:
+        output.write_text(text, "utf-8")
+    except OSError as error:
+        raise ReplayError(f"{output}: {error.strerror or error}") from error
+
+
+@app.command(
+    name="run",
+    epilog="Example: REPLAY_PASSWORD=... replay run upload.pcap --server http://127.0.0.1:8080 --user alice\n\n"
+    f"Exit codes: {EXIT_CODES}.",
 )
 def run_command(
-    capture: Annotated[str, typer.Argument(metavar="CAPTURE", help="The capture to re-send; - is standard input.")],
-    server: Annotated[str, typer.Option("--server", metavar="URL", help="http(s)://HOST:PORT or a full endpoint.")],
-    user: Annotated[str, typer.Option("--user", metavar="USER", help="Who logs on to the server.")],
+    source: CaptureOrPlan,
+    server: Server = "",
+    user: User = "",
     password_env: PasswordEnv = "REPLAY_PASSWORD",
-    mailbox: Annotated[
-        str | None, typer.Option("--mailbox", metavar="DN", help="Mailbox DN of the live user; default: the user.")
+    bearer_env: BearerEnv = "",
+    keytab: Keytab = None,
+    auth: AuthOption = Auth.AUTO,
+    mailbox: Mailbox = "",
+    form: Annotated[Form, typer.Option("-T", help="Form of the report on standard output.")] = Form.TEXT,
+    reports: Annotated[
+        list[Path] | None,
+        typer.Option("--report", metavar="FILE", help="Also write it here: .txt, .json, .xml (JUnit), .html."),
     ] = None,
-    form: Annotated[Brief, typer.Option("-T", help="Output format.")] = Brief.TEXT,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Do not verify the server's certificate.")] = False,
+    save_capture: Annotated[
+        Path | None, typer.Option("--save-capture", metavar="FILE", help="Write the live conversation as pcapng.")
+    ] = None,
+    sessions: Sessions = None,
+    frames: Frames = "",
+    folder: Folder = "",
+    where: Where = None,
+    uploads_only: UploadsOnly = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan; no server is needed.")] = False,
+    stop_on: Annotated[StopOn | None, typer.Option("--stop-on", help="End behind the first such step.")] = None,
+    speed: Annotated[Speed, typer.Option("--speed", help="original keeps the pauses of the capture.")] = Speed.MAX,
+    write: Annotated[bool, typer.Option("--write", help="Also write, to a server that is not this machine.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a server that is not this machine.")] = False,
+    insecure: Insecure = False,
+    ca: Authority = None,
+    silence: Silence = 90.0,
+    limit: Limit = 900.0,
     prefs: Prefs = None,
     engine: EngineOption = Engine.AUTO,
 ) -> None:
-    """Re-send a capture's ROPs and compare the answers. Exit code 0: same, 1: different, 2: failed."""
-    from dissector.views.json import dumps_pretty
-    from replay.runner import replay
+    """Re-send a capture's ROPs and compare the answers.
 
-    password = password_from(password_env)
-    dissection, bar = opened(capture, engine, prefs)
-    with dissection:
-        try:
-            report = replay(
-                dissection.exchanges(), server=server, user=user, password=password, mailbox=mailbox or user,
-                verify=not insecure,
-            )  # fmt: skip
-        finally:
-            bar.close()
-    emit([dumps_pretty(report.as_json())] if form is Brief.JSON else report.lines())
+    A server on this machine (loopback) is written to without more ado. Any other one needs --write for that, and asks.
+    """
+    from replay.planfile import plan_lines
+    from replay.recording import Recorder
+    from replay.reports import save, text_of
+    from replay.runner import Manner, Target, run_steps
+    from replay.sources import Source
+    from replay.transport.mapihttp import Limits, endpoint
+
+    chosen = selection_of(sessions, frames, folder, where, uploads_only)
+    given = Source.of(source, engine.value, preferences(prefs))
+    if dry_run:
+        with given.steps(chosen) as steps:
+            emit(plan_lines(steps, given.capture, given.digest, str(chosen)))
+        return
+    for value, option in ((server, "--server"), (user, "--user")):
+        if not value:
+            raise typer.BadParameter("is needed (but for --dry-run)", param_hint=option)
+    endpoint(server, user)
+    credentials = credentials_of(user, password_env, bearer_env, keytab, auth)
+    may_write = may_write_to(server, write, yes)
+    target = Target(server, credentials, mailbox, not insecure, ca, Limits(silence=silence, request=limit))
+    manner = Manner(stop_on.value if stop_on is not None else "", speed is Speed.ORIGINAL)
+    with ExitStack() as stack:
+        recorder = None
+        if save_capture is not None:
+            recorder = stack.enter_context(Recorder(save_capture, f"{given.name} replayed to {server}"))
+        bar = Sending()
+        stack.callback(bar.close)
+        steps = stack.enter_context(given.steps(chosen, may_write=may_write))
+        title = f"{given.name} replayed to {server} as {user}"
+        report = run_steps(steps, target, manner, recorder=recorder, progress=bar.update, title=title)
+    emit(text_of(report, form.value))
+    for path in reports or ():
+        save(report, path)
     if report.failure:
         print(f"replay: {report.failure}", file=sys.stderr)
     if report.exit_code:
         raise typer.Exit(report.exit_code)
+
+
+def may_write_to(server: str, write: bool, yes: bool) -> bool:
+    """Whether what writes is sent. Asks before a server that is not this machine; ReplayError where it cannot."""
+    from urllib.parse import urlsplit
+
+    from replay.transport.auth import is_loopback
+
+    host = urlsplit(server).hostname or ""
+    if is_loopback(host):
+        return True
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ReplayError(f"{host} is not this machine: confirm with --yes")
+        what = "replay to it, and write to the mailbox" if write else "replay what only reads to it"
+        if not typer.confirm(f"{host} is not this machine. {what.capitalize()}?", err=True):
+            raise ReplayError("not confirmed")
+    return write
+
+
+class Sending:
+    """How many requests were sent, on stderr: only on a terminal, only when stdout is none."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._wanted = sys.stderr.isatty() and not sys.stdout.isatty()
+
+    def update(self, sent: int) -> None:
+        if not self._wanted:
+            return
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+            columns = (
+                TextColumn("replaying"),
+                BarColumn(),
+                TextColumn("{task.completed} requests"),
+                TimeElapsedColumn(),
+            )
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar.add_task("replaying", total=None)
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=sent)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
 
 @app.command(
@@ -81,16 +296,37 @@ def serve(
     password_env: PasswordEnv = "REPLAY_PASSWORD",
 ) -> None:
     """Run the embedded Exchange-compatible server (MAPI over HTTP, Basic auth, SQLite store)."""
+    from replay.server.runner import ServerError
     from replay.server.runner import serve as serve_forever
 
+    host, port = address_of(listen)
+    password = secret_from(password_env, "--password-env", "password")
+    try:
+        serve_forever(
+            host, port, store, user, password,
+            ready=lambda url: print(f"listening on {url}", file=sys.stderr, flush=True),
+        )  # fmt: skip
+    except ServerError as error:
+        raise ReplayError(str(error)) from error
+
+
+def address_of(listen: str) -> tuple[str, int]:
+    """HOST:PORT as host and port. Raises BadParameter."""
     host, colon, port = listen.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
         raise typer.BadParameter(f"{listen!r} is not HOST:PORT", param_hint="--listen")
-    serve_forever(
-        host.strip("[]"), int(port), store, user, password_from(password_env),
-        ready=lambda url: print(f"listening on {url}", file=sys.stderr, flush=True),
-    )  # fmt: skip
+    return host.strip("[]"), int(port)
+
+
+def application() -> None:
+    """The command line; failures of a replay have exit codes of their own."""
+    try:
+        app()
+    except ReplayError as error:
+        sys.stdout.flush()
+        print(f"replay: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 def main() -> None:
-    run(app, "replay")
+    run(application, "replay")

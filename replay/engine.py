@@ -8,176 +8,254 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
+
+from construct import Container
 
 from dissector.emsmdb import calls_from
 from dissector.grammar.base import build
-from dissector.grammar.names import error_name
-from dissector.model.ids import ObjectId
+from dissector.grammar.names import error_name, property_name
+from dissector.grammar.rops import BY_NAME
+from dissector.model.ids import LongTermId
 from dissector.session.exchange import Exchange, Rop
 from dissector.session.objects import NO_HANDLE
 from dissector.session.tracker import Tracker
 from dissector.transport.messages import HttpExchange
+from replay.compare.difference import DIFFERENT, Difference
 from replay.compare.policy import POLICY, Rule
-from replay.compare.responses import Difference, compare
-from replay.errors import ReplayError
-from replay.identity import IdentityMap, UnmappedError
-from replay.messages import connect_body, disconnect_body, execute_body
-from replay.plan import PlannedRop, Step, special_folder
+from replay.compare.responses import compare
+from replay.contexts import Contexts
+from replay.errors import ProtocolError
+from replay.excuses import excused, note_skipped
+from replay.identity import GlobalId, UnmappedError
+from replay.learning import LiveSession, Mailbox, learn
+from replay.messages import MAX_ROP_OUT, connect_body, disconnect_body, execute_body
 from replay.report import Outcome, Report
-from replay.rewrite import rewritten
+from replay.rewrite import RewriteError, Rewriter
+from replay.steps import PlannedRop, Step
+from replay.streaming import compare_streams
 
 MOST_EXTRA_BUFFERS = 100_000
 """How often a stream that the capture had read to its end is asked for more, at most."""
 
+MOST_BACKOFFS = 8
+"""How often one request is sent again because the server asks for time."""
 
-READING = ("RopGet", "RopQuery", "RopRead", "RopFind", "RopSeek", "RopReload", "RopOpen", "RopRelease", "RopSetColumns")
-"""ROPs that write nothing: skipping them leaves no object without something."""
+LONGEST_BACKOFF = 30_000
+"""Milliseconds that one back-off is obeyed at most."""
+
+SPARE_IDS = 256
+"""Live ids that are asked for at once, for objects that only the captured server had."""
+
+INBOX = 4
+"""Its place among the FolderIds of a private RopLogon."""
+
+NOT_THERE = "the object is not on the live server: an id that it handed out stands in"
+
+GET_BUFFER = "RopFastTransferSourceGetBuffer"
+ENDED = "the live stream has ended already"
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A request to send: which live session (by the captured one's number), X-RequestType, body."""
+    """A request to send: which live session (by the captured one's number), X-RequestType, body.
+
+    frame: the captured request that it stands for, 0 for none. time: when that was sent, seconds since 1970. wait:
+    milliseconds to let pass before.
+    """
 
     session: int
     request_type: str
     body: bytes
+    frame: int = 0
+    time: float = 0.0
+    wait: int = 0
 
 
 Conversation = Generator[Outgoing, HttpExchange, None]
+Asking = Generator[Outgoing, HttpExchange, Exchange]
 
 
-@dataclass(slots=True)
-class _Live:
-    """One live session that stands for one captured session."""
-
-    identity: IdentityMap = field(default_factory=IdentityMap)
-    logons: dict[int, int] = field(default_factory=dict)
-    ended_streams: set[int] = field(default_factory=set)
-    lacking: dict[int | ObjectId, str] = field(default_factory=dict)
-    """Captured handles and message ids whose live object misses what a skipped ROP would have written, and why."""
+class StoppedError(Exception):
+    """--stop-on: the replay ends here as the user wanted."""
 
 
 class Engine:
-    """Runs a plan. report: complete when the conversation has ended."""
+    """Runs a plan. report: complete when the conversation has ended.
 
-    def __init__(self, steps: Iterable[Step], mailbox: str, policy: tuple[Rule, ...] = POLICY) -> None:
-        self._steps, self._mailbox, self._policy = steps, mailbox, policy
-        self._sessions: dict[int, _Live] = {}
+    mailbox: DN of the live mailbox. stop_on: "different" or "error" ends the run behind the first step with a
+    difference, or with a ROP that failed where the captured one did not; "" never.
+    """
+
+    def __init__(
+        self, steps: Iterable[Step], mailbox: str, policy: tuple[Rule, ...] = POLICY, *, stop_on: str = ""
+    ) -> None:
+        self._steps, self._mailbox, self._policy, self._stop_on = steps, mailbox, policy, stop_on
+        self._sessions: dict[int, LiveSession] = {}
+        self._mailboxes: dict[str, Mailbox] = {}
         self._tracker = Tracker()
+        self._contexts = Contexts()
         self.report = Report()
 
     def conversation(self) -> Conversation:
         """The whole replay: Connect where a session begins, an Execute per step, Disconnect at the end."""
-        for step in self._steps:
-            live = self._sessions.get(step.session)
-            if live is None:
-                yield from self._connect(step)
-                live = self._sessions[step.session] = _Live()
-            yield from self._step(step, live)
+        try:
+            for step in self._steps:
+                yield from self._step(step)
+                self._stop(step)
+        except StoppedError as stopped:
+            self.report.stopped = str(stopped)
+        finally:
+            self._contexts.finish()
+            self._streams(None, [])
         for session in self._sessions:
             yield Outgoing(session, "Disconnect", disconnect_body())
 
-    def _connect(self, step: Step) -> Conversation:
-        answer = yield Outgoing(step.session, "Connect", connect_body(self._mailbox))
-        exchange = self._exchange(answer, "Connect")
-        response = exchange.call.response
-        if response is None or response.return_code:
-            code = response.return_code if response is not None else None
-            shown = f"0x{code:08X} {error_name(code)}" if code is not None else "no answer"
-            raise ReplayError(f"Connect for {self._mailbox} failed: {shown}")
+    def _stop(self, step: Step) -> None:
+        last = self.report.last_different
+        if not self._stop_on or last is None or last.frame != step.frame:
+            return
+        if self._stop_on == "error" and not any(
+            one.path == "ReturnValue" and one.verdict == DIFFERENT for one in last.differences
+        ):
+            return
+        raise StoppedError(f"stopped at frame {step.frame}: {last.rop} is different")
+
+    def _session(self, step: Step) -> Generator[Outgoing, HttpExchange, LiveSession]:
+        live = self._sessions.get(step.session)
+        if live is None:
+            body = connect_body(self._mailbox)
+            answer = yield Outgoing(step.session, "Connect", body, step.frame, step.time)
+            exchange = self._exchange(answer, "Connect")
+            response = exchange.call.response
+            if response is None or response.return_code:
+                raise ProtocolError(f"Connect for {self._mailbox} failed: {_code(exchange)}")
+            mailbox = self._mailboxes.setdefault(step.mailbox, Mailbox())
+            if step.mailbox:
+                mailbox.identity.names.setdefault(step.mailbox, self._mailbox)
+            live = self._sessions[step.session] = LiveSession(mailbox)
+        return live
 
     def _exchange(self, answer: HttpExchange, request_type: str) -> Exchange:
         call = calls_from(answer)
         if call is None:
-            raise ReplayError(f"{request_type}: the answer is no MAPI/HTTP response")
-        return self._tracker.exchange(call)
+            raise ProtocolError(f"{request_type}: the answer is no MAPI/HTTP response")
+        exchange = self._tracker.exchange(call)
+        self._contexts.live(exchange)
+        return exchange
 
-    def _step(self, step: Step, live: _Live) -> Conversation:
+    # One step.
+
+    def _step(self, step: Step) -> Conversation:
+        wanted = [rop for rop in step.rops if rop.action != "skip"]
+        for rop in step.rops:
+            if rop.action == "skip":
+                self.report.skip(step, rop.name, rop.reason)
+        outcomes: list[Outcome] = []
+        if wanted:
+            live = yield from self._session(step)
+            for rop in step.rops:
+                if rop.action == "skip":
+                    note_skipped(rop, step, live)
+            outcomes = yield from self._send(step, wanted, live)
+        elif step.session in self._sessions:
+            for rop in step.rops:
+                note_skipped(rop, step, self._sessions[step.session])
+        self._streams(step, outcomes)
+        for outcome in outcomes:
+            self.report.add(outcome)
+
+    def _send(
+        self, step: Step, wanted: list[PlannedRop], live: LiveSession
+    ) -> Generator[Outgoing, HttpExchange, list[Outcome]]:
+        """The ROPs of a step, and how their answers compare."""
         sent: list[PlannedRop] = []
         payload: list[bytes] = []
         slots: dict[int, int] = {}
         filled: set[int] = set()
-        for rop in step.rops:
-            reason = rop.reason if rop.action == "skip" else ""
-            if not reason:
-                made, reason = self._request(rop, step, live, slots, filled)
-                if made is not None:
-                    sent.append(rop)
-                    payload.append(made)
-            if reason:
-                self.report.skipped.append((step.frame, rop.name, reason))
-                self._lacks(rop, step, live)
+        for rop in wanted:
+            made, reason = yield from self._request(rop, step, live, slots, filled)
+            if made is not None:
+                sent.append(rop)
+                payload.append(made)
+            else:
+                self.report.skip(step, rop.name, reason)
+                if reason != ENDED:
+                    note_skipped(rop, step, live)
         if not sent:
-            return
+            return []
         for rop in sent:
-            if rop.action == "supply" and rop.definition.output:
-                self.report.supplied.append((step.frame, rop.name, rop.reason))
-        exchange = yield from self._execute(step.session, payload, slots)
+            if rop.action == "supply" and rop.reason:
+                self.report.supply(step, rop.name, rop.reason)
+        exchange = yield from self._execute(step, payload, slots)
         answered = [rop for rop in exchange.rops if rop.request is not None]
+        outcomes: list[Outcome] = []
         for planned, answer in zip(sent, answered, strict=False):
-            self._learn(planned, answer, step, live)
-            if planned.captured is not None:
-                differences = compare(planned.captured, answer, live.identity, self._policy)
-                differences = self._excused(planned.captured, differences, live)
-                if planned.captured.response is not None or not planned.definition.responses:
-                    self.report.add(Outcome(step.frame, planned.name, differences))
+            learn(planned, answer, step, live, exchange, self._contexts)
+            if planned.captured is None:
+                continue
+            if planned.upload is not None:
+                self._uploaded(planned, answer, step, live)
+            differences = compare(planned.captured, answer, live.identity, self._policy, ordered=planned.ordered)
+            differences = excused(planned.captured, differences, live)
+            if planned.captured.response is not None or not planned.definition.responses:
+                outcomes.append(Outcome(step.frame, planned.name, differences))
         for planned in sent[len(answered) :]:
-            lost = Difference("", "a response", "none: the live ROP list could not be read so far", "different")
-            self.report.add(Outcome(step.frame, planned.name, [lost]))
+            lost = Difference("", "a response", "none: the live ROP list could not be read so far", DIFFERENT)
+            outcomes.append(Outcome(step.frame, planned.name, [lost]))
         yield from self._read_on(step, live, sent, answered)
+        return outcomes
 
-    def _lacks(self, rop: PlannedRop, step: Step, live: _Live) -> None:
-        """Remember the live objects that a skipped ROP leaves without what it would have written."""
-        if rop.captured is None or rop.name.startswith(READING):
-            return
-        for handle in rop.captured.handles.values():
-            if handle is not None and handle in live.identity.handles:
-                live.lacking.setdefault(handle, f"{rop.name} of frame {step.frame} was skipped")
+    def _uploaded(self, planned: PlannedRop, answer: Rop, step: Step, live: LiveSession) -> None:
+        """Remember that the state of a live context is not sure."""
+        handle = answer.handles.get("InputHandleIndex")
+        if planned.upload is not None and planned.upload.note and handle is not None:
+            self._contexts.unsure[handle] = "the state that was uploaded is not sure (see the notes)"
 
-    def _excused(self, captured: Rop, differences: list[Difference], live: _Live) -> list[Difference]:
-        """Differences of an object that lacks something are expected; what is made of it lacks the same."""
-        definition = captured.definition
-        request = captured.request.value if captured.request is not None else None
-        if definition is None or request is None:
-            return differences
-        response = captured.response.value if captured.response is not None else None
-        opened = [request.get("MessageId") or request.get("FolderId")] if definition.output else []
-        keys = [*(captured.handles.get(name) for name in definition.handles), *opened]
-        why = next((live.lacking[key] for key in keys if key is not None and key in live.lacking), "")
-        if not why:
-            live.lacking.pop(_handle(captured, definition.output), None)
-            return differences
-        if definition.name in ("RopCopyTo", "RopCopyProperties"):
-            live.lacking[_handle(captured, "DestHandleIndex")] = why
-        if definition.output and not definition.name.startswith(("RopOpenFolder", "RopCreate")):
-            live.lacking[_handle(captured, definition.output)] = why
-        if definition.name == "RopSaveChangesMessage" and response is not None and response.get("MessageId"):
-            live.lacking[response["MessageId"]] = why
-        return [
-            Difference(one.path, one.captured, one.live, "expected", why) if one.verdict == "different" else one
-            for one in differences
-        ]
+    def _streams(self, step: Step | None, outcomes: list[Outcome]) -> None:
+        """Compare streams that have ended on both sides; what differs belongs to the ROP that read the last part."""
+        for ended, stream in self._contexts.captured(step.streams if step is not None else []):
+            live = self._sessions[ended.stream.session]
+            differences, notes = compare_streams(
+                ended, stream, live.mailbox, self._policy, self._contexts.unsure.pop(stream.handle or 0, "")
+            )
+            for note in notes:
+                self.report.note(ended.stream.last_frame, GET_BUFFER, note)
+            last = next((one for one in reversed(outcomes) if one.rop == GET_BUFFER), None)
+            if last is not None:
+                last.differences.extend(differences)
+            elif step is None:
+                self.report.add(Outcome(ended.stream.last_frame, GET_BUFFER, differences))
+            else:
+                outcomes.append(Outcome(step.frame, GET_BUFFER, differences))
 
-    def _execute(
-        self, session: int, payload: list[bytes], slots: Mapping[int, int]
-    ) -> Generator[Outgoing, HttpExchange, Exchange]:
+    # Requests.
+
+    def _execute(self, step: Step, payload: list[bytes], slots: Mapping[int, int]) -> Asking:
+        """Send ROPs; where the server asks for time, wait and send them again."""
         rops = b"".join(payload)
         handles = [slots.get(index, NO_HANDLE) for index in range(max(slots, default=-1) + 1)]
         buffer = struct.pack("<H", len(rops) + 2) + rops + struct.pack(f"<{len(handles)}I", *handles)
-        answer = yield Outgoing(session, "Execute", execute_body(buffer))
-        exchange = self._exchange(answer, "Execute")
-        response = exchange.call.response
-        if response is None or (response.return_code and not response.payloads):
-            code = response.return_code if response is not None else None
-            shown = f"0x{code:08X} {error_name(code)}" if code is not None else "no answer"
-            raise ReplayError(f"Execute failed: {shown}")
-        return exchange
+        wait, room = 0, MAX_ROP_OUT
+        for _ in range(MOST_BACKOFFS):
+            body = execute_body(buffer, room)
+            answer = yield Outgoing(step.session, "Execute", body, step.frame, step.time, wait)
+            exchange = self._exchange(answer, "Execute")
+            response = exchange.call.response
+            if response is None or (response.return_code and not response.payloads):
+                raise ProtocolError(f"Execute failed: {_code(exchange)}")
+            wait = _backoff(exchange)
+            if not wait:
+                return exchange
+            if wait > LONGEST_BACKOFF:
+                raise ProtocolError(f"the server is busy and wants {wait / 1000:g} s of rest")
+            self.report.note(step.frame, "Execute", f"the server asked for {wait} ms of rest")
+        raise ProtocolError(f"the server is still busy after {MOST_BACKOFFS} attempts")
 
     def _request(
-        self, rop: PlannedRop, step: Step, live: _Live, slots: dict[int, int], filled: set[int]
-    ) -> tuple[bytes | None, str]:
+        self, rop: PlannedRop, step: Step, live: LiveSession, slots: dict[int, int], filled: set[int]
+    ) -> Generator[Outgoing, HttpExchange, tuple[bytes | None, str]]:
         """The bytes of one ROP request with its slots entered, or (None, why it cannot be sent)."""
         definition, value = rop.definition, rop.value
         entered: dict[int, int] = {}
@@ -189,18 +267,21 @@ class Engine:
             if handle is None:
                 return None, "its object was not opened on the server"
             entered[slot] = handle
-        if definition.name == "RopFastTransferSourceGetBuffer" and live.ended_streams & set(entered.values()):
-            return None, "the live stream has already ended"
-        changes: dict[str, Any] = {}
-        if definition.name == "RopLogon":
-            changes = {"Essdn": self._mailbox, "EssdnSize": None}
-        captured = rop.captured.request if rop.captured is not None else None
-        given = captured.params if captured is not None else {}
-        assert definition.request is not None
-        try:
-            made = build(definition.request, rewritten(value, live.identity, changes), **given)
-        except UnmappedError as error:
-            return None, f"id {error.identifier} has no counterpart on the server"
+        if definition.name == GET_BUFFER and live.ended_streams & set(entered.values()):
+            return None, ENDED
+        rewriter = Rewriter(live.identity)
+        while True:
+            try:
+                made = self._built(rop, rewriter, live)
+                break
+            except UnmappedError as error:
+                helped = yield from self._help(error.identifier, rop, step, live)
+                if not helped:
+                    return None, f"id {error.identifier} has no counterpart on the server"
+            except RewriteError as error:
+                return None, str(error)
+        for note, about in rewriter.notes:
+            self.report.note(step.frame, rop.name, note, about)
         slots.update(entered)
         if definition.output:
             slot = value.get(definition.output)
@@ -208,82 +289,128 @@ class Engine:
             filled.add(slot)
         return made, ""
 
-    def _live_handle(self, rop: PlannedRop, number: int, name: str, live: _Live) -> int | None:
+    def _built(self, rop: PlannedRop, rewriter: Rewriter, live: LiveSession) -> bytes:
+        changes: dict[str, Any] = {}
+        if rop.name == "RopLogon":
+            changes = {"Essdn": self._mailbox, "EssdnSize": None}
+        elif rop.upload is not None:
+            changes = self._state(rop, rewriter, live)
+        side = rop.captured.request if rop.captured is not None else None
+        if side is None:
+            return build(rop.definition.request, rewriter.value(rop.value, changes))
+        return rewriter.request(side, rop.value, changes)
+
+    def _state(self, rop: PlannedRop, rewriter: Rewriter, live: LiveSession) -> dict[str, Any]:
+        """The fields of a ROP that uploads a part of a state property."""
+        upload = rop.upload
+        assert upload is not None
+        if upload.live is None:
+            made = live.mailbox.states.rewrite(upload.where, upload.tag, upload.data)
+            upload.live, upload.note = made.data, made.note
+            if made.note:
+                rewriter.notes.append((made.note, property_name(upload.tag)))
+        if rop.part < 0:
+            return {"TransferBufferSize": len(upload.live)}
+        data = upload.part(rop.part)
+        return {"StreamData": data, "StreamDataSize": len(data)}
+
+    def _live_handle(self, rop: PlannedRop, number: int, name: str, live: LiveSession) -> int | None:
         if rop.captured is None:
             return live.logons.get(rop.value.get("LogonId", 0))
         if number == 0 and rop.stand_in is not None:
             return live.logons.get(rop.stand_in)
         captured = rop.captured.handles.get(name)
-        return live.identity.handles.get(captured) if captured is not None else None
+        return live.handles.get(captured) if captured is not None else None
 
-    def _learn(self, planned: PlannedRop, rop: Rop, step: Step, live: _Live) -> None:
-        """What a live response tells: handles, the logon, ids that a supplied ROP stands for, local replica ids."""
-        definition = planned.definition
-        if rop.response is None or rop.response.value is None:
-            if planned.action == "supply" and definition.responses:
-                raise ReplayError(f"{planned.name}, which the plan supplies, got no response")
-            return
-        if rop.return_value:
-            if planned.action == "supply":
-                raise ReplayError(
-                    f"{planned.name}, which the plan supplies, failed: 0x{rop.return_value:08X} {rop.return_name}"
-                )
-            return
-        response = rop.response.value
-        handle = rop.handles.get(definition.output) if definition.output else None
-        if handle is not None and planned.captured is not None:
-            captured = planned.captured.handles.get(definition.output or "")
-            if captured is not None:
-                live.identity.handles[captured] = handle
-        if definition.name == "RopLogon" and handle is not None:
-            logon_id = planned.value.get("LogonId", 0)
-            live.logons[logon_id] = handle
-            for position, folder in enumerate(response["FolderIds"].values()):
-                live.identity.ids[special_folder(logon_id, position)] = folder
-        made = response.get("MessageId") or response.get("FolderId")
-        if step.stands_for is not None and made is not None:
-            live.identity.learn(step.stands_for, made)
-            live.lacking[step.stands_for] = (
-                f"{step.stands_for} was made before the capture began, an empty one stands in"
+    # Help for ids that are not known.
+
+    def _help(
+        self, identifier: Any, rop: PlannedRop, step: Step, live: LiveSession
+    ) -> Generator[Outgoing, HttpExchange, bool]:
+        """Find out, or make, the live counterpart of a captured id that a request names. False: there is none."""
+        identity, logon = live.identity, live.logons.get(rop.value.get("LogonId", 0))
+        if not isinstance(identifier, LongTermId) or logon is None:
+            return False
+        name: GlobalId = (identifier.guid, identifier.counter)
+        inbox = next((one for place, one in identity.special.items() if place.counter == INBOX + 1), None)
+        if inbox is not None and identity.live.global_id(inbox) is None:
+            ask = {"LogonId": rop.value.get("LogonId", 0), "InputHandleIndex": 0, "ObjectId": inbox}
+            why = "which GUID the live server's REPLID stands for"
+            response = yield from self._supply("RopLongTermIdFromId", ask, step, logon, why)
+            identity.live.learn(inbox.replica_id, response["LongTermId"].guid)
+            if identity.try_global(name) is not None:
+                return True
+        if not rop.name.startswith("RopSynchronizationImport"):
+            return False
+        if not live.mailbox.spare:
+            ask = {"LogonId": rop.value.get("LogonId", 0), "InputHandleIndex": 0, "IdCount": SPARE_IDS}
+            why = "ids for objects that only the captured server had"
+            response = yield from self._supply("RopGetLocalReplicaIds", ask, step, logon, why)
+            start = int(response["GlobalCount"])
+            live.mailbox.spare = [(response["ReplGuid"], start + number) for number in range(SPARE_IDS)]
+        identity.globals.bind(name, live.mailbox.spare.pop(0))
+        live.mailbox.lacking[name] = NOT_THERE
+        self.report.note(step.frame, rop.name, NOT_THERE, str(identifier))
+        return True
+
+    def _supply(
+        self, name: str, fields: dict[str, Any], step: Step, handle: int, why: str
+    ) -> Generator[Outgoing, HttpExchange, Any]:
+        """Send one ROP of our own to the logon, and return the value of its answer."""
+        request = build(BY_NAME[name].request, Container(fields))
+        exchange = yield from self._execute(step, [request], {0: handle})
+        self.report.supply(step, name, why)
+        answer = next((rop for rop in exchange.rops if rop.name == name and rop.response is not None), None)
+        if answer is None or answer.return_value or answer.response is None or answer.response.value is None:
+            raise ProtocolError(
+                f"{name}, which the replay needs, failed: {answer.return_name if answer else 'no answer'}"
             )
-        if planned.captured is None or planned.captured.response is None:
-            return
-        before = planned.captured.response.value
-        if before is None or planned.captured.return_value:
-            return
-        if definition.name == "RopGetLocalReplicaIds":
-            count = planned.value.get("IdCount", 0)
-            live.identity.learn_local(_counter(before["GlobalCount"]), _counter(response["GlobalCount"]), count)
-        elif definition.name == "RopFastTransferSourceGetBuffer" and response.get("TransferStatus") == 3:
-            source = rop.handles.get("InputHandleIndex")
-            if source is not None:
-                live.ended_streams.add(source)
+        return answer.response.value
 
-    def _read_on(self, step: Step, live: _Live, sent: list[PlannedRop], answered: list[Rop]) -> Conversation:
+    def _read_on(self, step: Step, live: LiveSession, sent: list[PlannedRop], answered: list[Rop]) -> Conversation:
         """Read a stream to its end where the capture did but the live server cuts it into more buffers."""
+        done = {ended.stream.handle for ended in step.streams if ended.stream.complete}
         for planned, rop in zip(sent, answered, strict=False):
-            before = planned.captured.response.value if planned.captured and planned.captured.response else None
-            if planned.name != "RopFastTransferSourceGetBuffer" or not before or before.get("TransferStatus") != 3:
+            if planned.name != GET_BUFFER or planned.captured is None:
+                continue
+            if planned.captured.handles.get("InputHandleIndex") not in done:
                 continue
             source = rop.handles.get("InputHandleIndex")
-            status = rop.response.value.get("TransferStatus") if rop.response and rop.response.value else 0
+            status = _status(rop)
             for _ in range(MOST_EXTRA_BUFFERS):
                 if status not in (1, 2) or source is None or source in live.ended_streams:
                     break
                 request = build(planned.definition.request, {**planned.value, "InputHandleIndex": 0})
-                exchange = yield from self._execute(step.session, [request], {0: source})
+                exchange = yield from self._execute(step, [request], {0: source})
                 last = next((one for one in reversed(exchange.rops) if one.response and one.response.value), None)
-                status = last.response.value.get("TransferStatus") if last is not None and last.response else 0
-                if status == 3:
-                    live.ended_streams.add(source)
+                status = _status(last)
+            if status == 3 and source is not None:
+                live.ended_streams.add(source)
 
 
-def _handle(rop: Rop, name: str | None) -> int:
-    """The captured handle in a field, NO_HANDLE where it is not known. (0 is a handle like any other.)"""
-    handle = rop.handles.get(name) if name is not None else None
-    return handle if handle is not None else NO_HANDLE
+def _status(rop: Rop | None) -> int:
+    """TransferStatus of a response; 0 without one."""
+    value = rop.response.value if rop is not None and rop.response is not None else None
+    return int(value.get("TransferStatus") or 0) if value is not None else 0
 
 
-def _counter(value: Any) -> int:
-    """A 48-bit counter, whether the grammar gives a number or its 6 bytes."""
-    return int.from_bytes(value, "big") if isinstance(value, bytes) else int(value)
+def _code(exchange: Exchange) -> str:
+    code = exchange.call.response.return_code if exchange.call.response is not None else None
+    return f"0x{code:08X} {error_name(code)}".strip() if code is not None else "no answer"
+
+
+def _backoff(exchange: Exchange) -> int:
+    """Milliseconds after which the same request may be sent again; 0 where it was carried out."""
+    if any(rop.request is not None and rop.response is not None for rop in exchange.rops if rop.name != GET_BUFFER):
+        return 0
+    for rop in exchange.rops:
+        value = rop.response.value if rop.response is not None else None
+        if value is None:
+            continue
+        if rop.name == "RopBackoff":
+            return max(1, int(value.get("Duration") or 0))
+        if rop.name == GET_BUFFER and rop.return_value == 0x00000480:
+            return max(1, int(value.get("BackoffTime") or 0))
+        if rop.name == "RopPending":
+            return 1000
+    return 0

@@ -22,13 +22,13 @@ def connect_body(user_dn: str) -> bytes:
     )  # fmt: skip
 
 
-def execute_body(rop_buffer: bytes) -> bytes:
+def execute_body(rop_buffer: bytes, max_rop_out: int = MAX_ROP_OUT) -> bytes:
     """An Execute of one plain ROP buffer (RopSize, ROP list, handle table; at most 65535 bytes)."""
     if len(rop_buffer) > 0xFFFF:
         raise ReplayError(f"a ROP buffer of {len(rop_buffer)} bytes does not fit one RPC_HEADER_EXT (65535 bytes)")
     header = build(RpcHeaderExt, {"Flags": LAST, "Size": len(rop_buffer), "SizeActual": len(rop_buffer)})
     flags = NO_COMPRESSION_OR_OBFUSCATION | CHAIN
-    return _body("Execute", Flags=flags, RopBuffer=header + rop_buffer, MaxRopOut=MAX_ROP_OUT)
+    return _body("Execute", Flags=flags, RopBuffer=header + rop_buffer, MaxRopOut=max_rop_out)
 
 
 def disconnect_body() -> bytes:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from dissector.views.json import plain
-from dissector.views.rows import shorten
-from replay.compare.responses import Difference, verdict_of
+from replay.compare.difference import DIFFERENT, VERDICTS, Difference, verdict_of
+from replay.errors import CAUSES
+from replay.steps import Step
 
-MOST_SHOWN = 4
-"""Differing fields that the text report shows of one ROP."""
+
+class Remark(NamedTuple):
+    """Something said of a ROP: frame, ROP, words, and what it is about where the same is said of many."""
+
+    frame: int
+    rop: str
+    why: str
+    about: str = ""
 
 
 @dataclass(slots=True)
@@ -30,74 +36,78 @@ class Outcome:
 
 @dataclass(slots=True)
 class Report:
-    """verdicts: ROPs by verdict. skipped, supplied: (frame, ROP, why). failure: what ended the run early, if any."""
+    """verdicts: ROPs by verdict. outcomes: those that are not plainly the same.
 
+    notes: what was not sure about a request, and what the replay had to do. failure: what ended the run early, with
+    its exit code; stopped: the same where the user wanted it. title: what was replayed where.
+    """
+
+    title: str = ""
     verdicts: Counter[str] = field(default_factory=Counter)
     outcomes: list[Outcome] = field(default_factory=list)
-    skipped: list[tuple[int, str, str]] = field(default_factory=list)
-    supplied: list[tuple[int, str, str]] = field(default_factory=list)
+    skipped: list[Remark] = field(default_factory=list)
+    supplied: list[Remark] = field(default_factory=list)
+    notes: list[Remark] = field(default_factory=list)
     failure: str = ""
+    failure_code: int = 0
+    stopped: str = ""
+    same: list[tuple[int, str]] = field(default_factory=list)
+    """ROPs that were the same: frame and name."""
 
     def add(self, outcome: Outcome) -> None:
         self.verdicts[outcome.verdict] += 1
         if outcome.differences:
             self.outcomes.append(outcome)
+        else:
+            self.same.append((outcome.frame, outcome.rop))
+
+    def skip(self, step: Step, rop: str, why: str) -> None:
+        self.skipped.append(Remark(step.frame, rop, why))
+
+    def supply(self, step: Step, rop: str, why: str) -> None:
+        self.supplied.append(Remark(step.frame, rop, why))
+
+    def note(self, frame: int, rop: str, why: str, about: str = "") -> None:
+        self.notes.append(Remark(frame, rop, why, about))
+
+    @property
+    def last_different(self) -> Outcome | None:
+        return self.outcomes[-1] if self.outcomes and self.outcomes[-1].verdict == DIFFERENT else None
 
     @property
     def steps(self) -> int:
         return sum(self.verdicts.values())
 
     @property
+    def cause(self) -> str:
+        """What stands behind the first difference, '' where that is not known or there is none."""
+        for outcome in self.outcomes:
+            for one in outcome.differences:
+                if one.verdict == DIFFERENT:
+                    return one.cause
+        return ""
+
+    @property
     def exit_code(self) -> int:
         if self.failure:
-            return 2
-        return 1 if self.verdicts["different"] else 0
+            return self.failure_code or 2
+        return CAUSES.get(self.cause, 1) if self.verdicts[DIFFERENT] else 0
 
     def as_json(self) -> dict[str, Any]:
         """The contract of docs/json.md: remapped ids are counted, not listed."""
         return {
+            "title": self.title,
             "steps": self.steps,
-            **{name: self.verdicts[name] for name in ("same", "remapped", "expected", "different")},
+            **{name: self.verdicts[name] for name in VERDICTS},
             "differences": [
                 {
                     "frame": outcome.frame, "rop": outcome.rop, "path": one.path, "captured": plain(one.captured),
-                    "live": plain(one.live), "verdict": one.verdict, "why": one.why,
+                    "live": plain(one.live), "verdict": one.verdict, "why": one.why, "cause": one.cause,
                 }
                 for outcome in self.outcomes for one in outcome.differences if one.verdict != "remapped"
             ],
-            "skipped": [{"frame": frame, "rop": rop, "why": why} for frame, rop, why in self.skipped],
-            "supplied": [{"frame": frame, "rop": rop, "why": why} for frame, rop, why in self.supplied],
+            **{name: [one._asdict() for one in getattr(self, name)] for name in ("skipped", "supplied", "notes")},
             "failure": self.failure or None,
+            "stopped": self.stopped or None,
+            "exit_code": self.exit_code,
         }  # fmt: skip
-
-    def lines(self) -> Iterator[str]:
-        """The report as text: what was supplied and skipped, the differences, the sums."""
-        for title, entries in (("supplied", self.supplied), ("skipped", self.skipped)):
-            groups: dict[tuple[str, str], list[int]] = {}
-            for frame, rop, why in entries:
-                groups.setdefault((rop, why), []).append(frame)
-            for (rop, why), frames in groups.items():
-                where = f"frame {frames[0]}" if len(frames) == 1 else f"{len(frames)} times from frame {frames[0]}"
-                yield f"{title:9} {rop} ({where}): {why}"
-        for outcome in self.outcomes:
-            differing = [one for one in outcome.differences if one.verdict == "different"]
-            for one in differing[:MOST_SHOWN]:
-                why = f"  ({one.why})" if one.why else ""
-                values = f"captured {_shown(one.captured)}, live {_shown(one.live)}"
-                yield f"different frame {outcome.frame} {outcome.rop} {one.path}: {values}{why}"
-            if len(differing) > MOST_SHOWN:
-                yield f"          {len(differing) - MOST_SHOWN} more fields of this ROP; -T json lists all"
-        reasons = Counter(
-            one.why for outcome in self.outcomes for one in outcome.differences if one.verdict == "expected"
-        )
-        for why, count in reasons.most_common():
-            yield f"expected  {count} fields: {why}"
-        counts = ", ".join(f"{self.verdicts[name]} {name}" for name in ("same", "remapped", "expected", "different"))
-        yield f"{self.steps} ROPs compared: {counts}; {len(self.skipped)} skipped, {len(self.supplied)} supplied"
-        if self.failure:
-            yield f"the replay ended early: {self.failure}"
-
-
-def _shown(value: Any) -> str:
-    made = plain(value)
-    return shorten(made) if isinstance(made, str) else str(made)

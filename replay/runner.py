@@ -1,30 +1,113 @@
-"""Plan, engine and transport put together: the exchanges of a capture against one server."""
+"""Plan, engine and transport put together: a plan against one server."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from dissector.session.exchange import Exchange
+from replay.compare.policy import POLICY, Rule
 from replay.engine import Engine
 from replay.errors import ReplayError
 from replay.plan import Planner
+from replay.recording import Recorder
 from replay.report import Report
-from replay.transport.mapihttp import MapiHttp
+from replay.steps import Step
+from replay.transport.auth import Credentials
+from replay.transport.mapihttp import Limits, MapiHttp
+
+LONGEST_GAP = 60.0
+"""Seconds between two requests that --speed original keeps at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a plan is replayed to. mailbox: DN of the live mailbox, the user where it is ''."""
+
+    server: str
+    credentials: Credentials
+    mailbox: str = ""
+    verify: bool = True
+    ca: str | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How: stop_on "different", "error" or ""; original: with the pauses of the capture."""
+
+    stop_on: str = ""
+    original: bool = False
+    policy: tuple[Rule, ...] = POLICY
+
+
+def run_steps(
+    steps: Iterable[Step],
+    target: Target,
+    manner: Manner | None = None,
+    *,
+    recorder: Recorder | None = None,
+    progress: Callable[[int], None] | None = None,
+    title: str = "",
+) -> Report:
+    """Send what can be sent, compare every answer. A failure on the way is in the report, with all before it.
+
+    progress: called with the number of requests sent so far. Raises ReplayError where the target cannot be used at all.
+    """
+    manner = manner or Manner()
+    mailbox = target.mailbox or target.credentials.user
+    engine = Engine(steps, mailbox, manner.policy, stop_on=manner.stop_on)
+    engine.report.title = title
+    pace = _Pace() if manner.original else None
+    with MapiHttp(
+        target.server, target.credentials, verify=target.verify, ca=target.ca, limits=target.limits, recorder=recorder
+    ) as client:
+        conversation = engine.conversation()
+        count = 0
+        try:
+            outgoing = next(conversation)
+            while True:
+                if pace is not None:
+                    pace.keep(outgoing.time)
+                answer = client.send(outgoing)
+                count += 1
+                if progress is not None:
+                    progress(count)
+                outgoing = conversation.send(answer)
+        except StopIteration:
+            pass
+        except ReplayError as error:
+            engine.report.failure = str(error)
+            engine.report.failure_code = error.exit_code
+            conversation.close()
+    return engine.report
+
+
+class _Pace:
+    """Keeps the pauses of the capture."""
+
+    def __init__(self) -> None:
+        self._captured: float | None = None
+        self._due = 0.0
+
+    def keep(self, moment: float) -> None:
+        if not moment:
+            return
+        now = time.monotonic()
+        if self._captured is not None:
+            gap = min(max(0.0, moment - self._captured), LONGEST_GAP)
+            self._due = max(self._due + gap, now - LONGEST_GAP)
+            if self._due > now:
+                time.sleep(self._due - now)
+        else:
+            self._due = now
+        self._captured = moment
 
 
 def replay(
     exchanges: Iterable[Exchange], *, server: str, user: str, password: str, mailbox: str, verify: bool = True
 ) -> Report:
-    """Send what can be sent, compare every answer. A failure on the way is in the report, with all before it."""
-    engine = Engine(Planner().steps(exchanges), mailbox)
-    with MapiHttp(server, user, password, verify=verify) as client:
-        conversation = engine.conversation()
-        try:
-            outgoing = next(conversation)
-            while True:
-                outgoing = conversation.send(client.send(outgoing))
-        except StopIteration:
-            pass
-        except ReplayError as error:
-            engine.report.failure = str(error)
-    return engine.report
+    """Everything of a capture, with the defaults."""
+    credentials = Credentials(user, password)
+    return run_steps(Planner().steps(exchanges), Target(server, credentials, mailbox, verify))

@@ -1,108 +1,114 @@
-"""One captured response against one live response, leaf by leaf.
+"""One captured response against one live response, field by field.
 
-Both are trees of the same grammar. A leaf is `same` when its values are equal; `remapped` when it holds an id and the
-live one is the counterpart of the captured one (bound on first sight, held after); `expected` where the policy says
-so; else `different`. The verdict of a ROP is the worst of its leaves.
+Both are trees of the same grammar. A field is `same` when its values are equal; `remapped` when it holds ids and the
+live ones are the counterparts of the captured ones (bound on first sight, held after); `expected` where the policy says
+so; else `different`. The verdict of a ROP is the worst of its fields.
 """
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
-from dissector.model.ids import LongTermId, ObjectId
-from dissector.node import Node
 from dissector.session.exchange import Rop
+from replay.compare.difference import ABSENT, DIFFERENT, EXPECTED, SAME, Difference
+from replay.compare.fields import Field, PropertyError, fields, rows
 from replay.compare.policy import POLICY, Rule, expected
-from replay.identity import IdentityMap
+from replay.compare.reasons import reason_for
+from replay.compare.rows import matched
+from replay.compare.values import agreement
+from replay.identity import Identity
 
-IDS = (ObjectId, LongTermId, uuid.UUID)
-RANK = {"same": 0, "remapped": 1, "expected": 2, "different": 3}
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One leaf that is not the same: where (path below the response), both values, the verdict and its reason."""
-
-    path: str
-    captured: Any
-    live: Any
-    verdict: str
-    why: str = ""
-
-
-def leaves(node: Node) -> Iterator[tuple[str, Node]]:
-    """(path, leaf) of every leaf below a response, in order. Rows are numbered by their node names."""
-    stack = [(child.name, child) for child in reversed(node.children)]
-    while stack:
-        path, one = stack.pop()
-        if one.children:
-            stack.extend((f"{path}.{child.name}", child) for child in reversed(one.children))
-        else:
-            yield path, one
+UNSORTED = "the table was not sorted: its rows have no order"
 
 
 def compare(
-    captured: Rop, live: Rop | None, identity: IdentityMap, policy: tuple[Rule, ...] = POLICY
+    captured: Rop, live: Rop | None, identity: Identity, policy: tuple[Rule, ...] = POLICY, *, ordered: bool = False
 ) -> list[Difference]:
-    """Everything that is not the same between two responses; empty when all is."""
+    """Everything that is not the same between two responses; empty when all is. ordered: the order of rows counts."""
     if captured.response is None:
         return []
     if live is None or live.response is None:
-        return [Difference("", "a response", "none", "different")]
-    mine, theirs = dict(leaves(captured.response.node())), dict(leaves(live.response.node()))
+        return [Difference("", "a response", "none", DIFFERENT)]
     if captured.return_value != live.return_value:
-        return [_differing("ReturnValue", _named(captured), _named(live), captured.name, policy)]
-    found: list[Difference] = []
-    ids: list[tuple[str, Any, Any]] = []
-    for path in (*mine, *(path for path in theirs if path not in mine)):
-        here, there = mine.get(path), theirs.get(path)
-        if here is None or there is None:
-            shown = [one.value if one is not None else "(not there)" for one in (here, there)]
-            found.append(_differing(path, shown[0], shown[1], captured.name, policy))
-        elif isinstance(here.value, IDS) and type(here.value) is type(there.value):
-            ids.append((path, here.value, there.value))
-        elif here.value != there.value:
-            found.append(_differing(path, here.value, there.value, captured.name, policy))
-    other_rows = {_row(one.path) for one in found if one.verdict == "different"} - {""}
-    for path, captured_id, live_id in ids:
-        difference = _id(path, captured_id, live_id, captured.name, identity, _row(path) not in other_rows, policy)
-        if difference is not None:
-            found.append(difference)
+        return [_return_values(captured, live, policy)]
+    judge = Judge(captured.name, identity, policy)
+    mine, theirs = captured.response.node(), live.response.node()
+    found = list(judge.fields("", fields(mine), fields(theirs)))
+    rows_here, rows_there = rows(mine), rows(theirs)
+    if rows_here or rows_there:
+        found = [one for one in found if one.path != "RowCount"]
+        found.extend(judge.rows(rows_here, rows_there, ordered))
     return found
 
 
-def _row(path: str) -> str:
-    """The table row that a leaf belongs to, '' for none."""
-    head, mark, _ = path.rpartition(".ValueArray.")
-    return head if mark else ""
-
-
-def _id(
-    path: str, here: Any, there: Any, rop: str, identity: IdentityMap, bind: bool, policy: tuple[Rule, ...]
-) -> Difference | None:
-    """Two ids. They are bound to each other on first sight, but not from rows that are about different objects."""
-    if bind and identity.learn(here, there):
-        return Difference(path, here, there, "remapped") if here != there else None
-    if here == there:
-        return None
-    why = expected(rop, path, policy)
-    return Difference(
-        path, here, there, "expected" if why else "different", why or "not the counterpart of the captured id"
-    )
-
-
-def _differing(path: str, here: Any, there: Any, rop: str, policy: tuple[Rule, ...]) -> Difference:
-    why = expected(rop, path, policy)
-    return Difference(path, here, there, "expected" if why else "different", why)
+def _return_values(captured: Rop, live: Rop, policy: tuple[Rule, ...]) -> Difference:
+    why = expected(captured.name, "ReturnValue", policy)
+    if why:
+        return Difference("ReturnValue", _named(captured), _named(live), EXPECTED, why)
+    reason = reason_for(captured.return_value or 0, live.return_value or 0)
+    cause, text = reason if reason is not None else ("", "")
+    return Difference("ReturnValue", _named(captured), _named(live), DIFFERENT, text, cause)
 
 
 def _named(rop: Rop) -> str:
     return f"0x{rop.return_value or 0:08X} {rop.return_name}".strip()
 
 
-def verdict_of(differences: list[Difference]) -> str:
-    """The worst verdict; `same` for none."""
-    return max((one.verdict for one in differences), key=RANK.__getitem__, default="same")
+class Judge:
+    """Compares the fields of one ROP."""
+
+    def __init__(self, rop: str, identity: Identity, policy: tuple[Rule, ...]) -> None:
+        self.rop, self.identity, self.policy = rop, identity, policy
+
+    def fields(
+        self, prefix: str, mine: dict[str, Field], theirs: dict[str, Field], *, bind: bool = True
+    ) -> Iterator[Difference]:
+        for path in (*mine, *(path for path in theirs if path not in mine)):
+            here, there = mine.get(path), theirs.get(path)
+            value = here.value if here is not None else ABSENT
+            live = there.value if there is not None else ABSENT
+            change = here is not None and here.change
+            yield from self.one(f"{prefix}{path}", value, live, change=change, bind=bind)
+
+    def one(self, path: str, here: Any, there: Any, *, change: bool = False, bind: bool = True) -> Iterator[Difference]:
+        verdict = DIFFERENT
+        if here is not ABSENT and there is not ABSENT:
+            verdict = agreement(here, there, self.identity, change=change, bind=bind)
+        if verdict == DIFFERENT:
+            yield self.differing(path, here, there)
+        elif verdict != SAME:
+            yield Difference(path, here, there, verdict)
+
+    def differing(self, path: str, here: Any, there: Any, why: str = "") -> Difference:
+        """A difference, or what the policy expects."""
+        known = expected(self.rop, path, self.policy)
+        here, there = (str(one) if isinstance(one, PropertyError) else one for one in (here, there))
+        return Difference(path, here, there, EXPECTED if known else DIFFERENT, known or why)
+
+    def rows(self, mine: list[dict[str, Field]], theirs: list[dict[str, Field]], ordered: bool) -> Iterator[Difference]:
+        """Rows by what they are about; then, where all are there, their order."""
+        pairs = matched(mine, theirs, self.identity)
+        for here, there in pairs:
+            if here is not None and there is not None:
+                yield from self.fields(f"RowData[{here}].", mine[here], theirs[there])
+            elif here is not None:
+                yield self.differing(f"RowData[{here}]", _row_name(mine[here]), ABSENT, "no live row is about this")
+            elif there is not None:
+                yield self.differing("RowData", ABSENT, _row_name(theirs[there]), "no captured row is about this")
+        order = [there for here, there in pairs if here is not None and there is not None]
+        if order != sorted(order):
+            shown = (list(range(len(order))), order)
+            if ordered:
+                yield self.differing("RowData order", *shown)
+            else:
+                yield Difference("RowData order", *shown, EXPECTED, UNSORTED)
+
+
+def _row_name(row: dict[str, Field]) -> str:
+    """A row in a few words."""
+    for name in ("PidTagSubject", "PidTagNormalizedSubject", "PidTagDisplayName", "PidTagAttachLongFilename"):
+        if name in row and isinstance(row[name].value, str):
+            return f"a row with {name} {row[name].value!r}"
+    first = next(iter(row.values()), None)
+    return f"a row with {first.path} {first.value}" if first is not None else "a row"

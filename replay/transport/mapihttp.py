@@ -1,47 +1,119 @@
-"""MAPI over HTTP to a live server, through httpx.
+"""MAPI over HTTP to a live server, through httpx [MS-OXCMAPIHTTP].
 
-One client per live session, since cookies name the session. Answers become the same HttpExchange that a capture gives,
-so that everything behind it is shared with the dissector. Passwords live in the httpx auth object and nowhere else.
+One client and one connection per live session: cookies name the session, NTLM speaks for a connection. Answers become
+the same HttpExchange that a capture gives, so that everything behind it is shared with the dissector. While the server
+says PENDING it is waited for, up to a limit; silence has a limit of its own.
 """
 
 from __future__ import annotations
 
+import ssl
 import time
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import httpx
 
+from dissector.emsmdb import calls_from
+from dissector.emsmdb.mapihttp import Answer
+from dissector.grammar.names import enum_name
 from dissector.source import ByteSource
 from dissector.transport.messages import HttpExchange, HttpMessage
 from replay.engine import Outgoing
-from replay.errors import ReplayError
+from replay.errors import (
+    CertificateError,
+    ClosedError,
+    ProtocolError,
+    RefusedError,
+    ReplayError,
+    SilenceError,
+    UnreachableError,
+)
+from replay.recording import Conversation, Recorder, head
+from replay.transport.auth import Credentials, auth_for
 
-REQUEST_TIME = httpx.Timeout(30.0, read=360.0)
-"""A server may hold a NotificationWait for five minutes [MS-OXCMAPIHTTP] 3.2.5.4; everything else answers sooner."""
+BUSY = frozenset({429, 503})
+"""HTTP codes of a request that was not carried out and may be sent again."""
+
+MOST_RETRIES, FIRST_DELAY, LONGEST_DELAY = 3, 1.0, 30.0
+"""How often a request that was never carried out is sent again, and seconds between; Connect's answer tells more."""
+
+META_TAGS = (b"PROCESSING", b"PENDING", b"DONE")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds: to connect; of silence (a PENDING breaks it); of one request in all."""
+
+    connect: float = 15.0
+    silence: float = 90.0
+    request: float = 900.0
+
+
+@dataclass(slots=True)
+class _Retries:
+    """What Connect tells [MS-OXCMAPIHTTP] 2.2.4.1.2."""
+
+    count: int = MOST_RETRIES
+    delay: float = LONGEST_DELAY
+
+
+@dataclass(slots=True)
+class _Session:
+    client: httpx.Client
+    retries: _Retries = field(default_factory=_Retries)
+    served: bool = False
+    """Something was answered: the server is there."""
+    talk: Conversation | None = None
+    talk_from: Any = None
 
 
 def endpoint(url: str, user: str) -> str:
     """The mailbox endpoint: as given, or /mapi/emsmdb/ with the user's MailboxId where url names only a host."""
     parts = urlsplit(url)
+    if parts.scheme in ("rpc", "rpch", "ncacn_ip_tcp", "ncacn_http"):
+        raise ReplayError(
+            f"--server {url!r}: RPC is not supported as a target, only MAPI over HTTP (http://, https://)"
+        )
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ReplayError(f"--server {url!r}: not an http:// or https:// URL")
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ReplayError(f"--server {url!r}: {error}") from error
     if parts.path.strip("/"):
         return url
     return urlunsplit((parts.scheme, parts.netloc, "/mapi/emsmdb/", f"MailboxId={quote(user, safe='@')}", ""))
 
 
 class MapiHttp:
-    """A context manager; send() raises ReplayError where there is no usable answer."""
+    """A context manager; send() raises a ReplayError where there is no usable answer.
 
-    def __init__(self, url: str, user: str, password: str, *, verify: bool = True) -> None:
-        self._url = endpoint(url, user)
-        self._auth = httpx.BasicAuth(user, password)
-        self._user = user
-        self._verify = verify
-        self._clients: dict[int, httpx.Client] = {}
+    verify: whether the server's certificate has to verify, by the system's authorities or those in the file `ca`.
+    recorder: writes down what is said. pause: waits some seconds (for tests).
+    """
+
+    def __init__(
+        self,
+        url: str,
+        credentials: Credentials,
+        *,
+        verify: bool = True,
+        ca: str | None = None,
+        limits: Limits | None = None,
+        recorder: Recorder | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._url = endpoint(url, credentials.user)
+        self._credentials = credentials
+        self._tls = _tls(verify, ca)
+        self._limits = limits or Limits()
+        self._recorder, self._pause = recorder, pause
+        self._sessions: dict[int, _Session] = {}
         self._client_info = f"{{{uuid.uuid4()}}}".upper()
         self._requests = 0
 
@@ -51,17 +123,64 @@ class MapiHttp:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for client in self._clients.values():
-            client.close()
+        for session in self._sessions.values():
+            session.client.close()
+            if session.talk is not None:
+                session.talk.close()
 
     def send(self, outgoing: Outgoing) -> HttpExchange:
         """Post one request and wait for its answer."""
-        client = self._clients.get(outgoing.session)
-        if client is None:
-            client = self._clients[outgoing.session] = httpx.Client(
-                auth=self._auth, verify=self._verify, timeout=REQUEST_TIME, follow_redirects=False, trust_env=False
-            )
+        session = self._sessions.get(outgoing.session)
+        if session is None:
+            session = self._sessions[outgoing.session] = _Session(self._client())
         self._requests += 1
+        if outgoing.wait:
+            self._pause(outgoing.wait / 1000)
+        delay = FIRST_DELAY
+        for attempt in range(session.retries.count + 1):
+            last = attempt == session.retries.count
+            try:
+                exchange, again = self._post(outgoing, session)
+            except UnreachableError:
+                if last or not session.served:
+                    raise
+                again = delay
+            else:
+                if again is None:
+                    return self._served(outgoing, exchange, session)
+                if last:
+                    raise ProtocolError(
+                        f"{self._what(outgoing)}: the server is still busy after {attempt + 1} attempts"
+                    )
+            self._pause(min(again or delay, max(session.retries.delay, FIRST_DELAY)))
+            delay *= 2
+        raise AssertionError("unreachable")
+
+    def _served(self, outgoing: Outgoing, exchange: HttpExchange, session: _Session) -> HttpExchange:
+        session.served = True
+        if outgoing.request_type == "Connect":
+            call = calls_from(exchange)
+            fields = call.response.fields if call is not None and call.response is not None else {}
+            count, delay = fields.get("RetryCount"), fields.get("RetryDelay")
+            if isinstance(count, int) and isinstance(delay, int):
+                session.retries = _Retries(min(count, MOST_RETRIES), min(delay / 1000, LONGEST_DELAY))
+        return exchange
+
+    def _client(self) -> httpx.Client:
+        limits = self._limits
+        return httpx.Client(
+            auth=auth_for(self._credentials, httpx.URL(self._url)), verify=self._tls, follow_redirects=False,
+            timeout=httpx.Timeout(limits.silence, connect=limits.connect), trust_env=False,
+            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
+        )  # fmt: skip
+
+    def _what(self, outgoing: Outgoing) -> str:
+        return f"{self._url}: {outgoing.request_type}"
+
+    # One request.
+
+    def _post(self, outgoing: Outgoing, session: _Session) -> tuple[HttpExchange, float | None]:
+        """The exchange, and after how many seconds to send the request again (None: it was carried out)."""
         headers = {
             "Content-Type": "application/mapi-http",
             "X-RequestType": outgoing.request_type,
@@ -70,45 +189,127 @@ class MapiHttp:
             "X-ClientApplication": "Outlook/16.00.0000.0000",
         }
         began = time.time()
+        body = bytearray()
+        response: httpx.Response | None = None
         try:
-            response = client.post(self._url, content=outgoing.body, headers=headers)
+            with session.client.stream("POST", self._url, content=outgoing.body, headers=headers) as response:
+                deadline = time.monotonic() + self._limits.request
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if time.monotonic() > deadline:
+                        raise SilenceError(
+                            f"{self._what(outgoing)}: not done after {self._limits.request:g} s, the time limit"
+                        )
         except httpx.HTTPError as error:
-            raise ReplayError(f"{self._url}: {outgoing.request_type}: {_why(error)}") from error
-        self._refuse(outgoing, response)
-        request = _message(
-            "request", f"POST {response.request.url.raw_path.decode()} HTTP/1.1", response.request, outgoing.body, began
-        )
-        status = f"HTTP/1.1 {response.status_code} {response.reason_phrase}"
-        return HttpExchange(None, request, _message("response", status, response, response.content, time.time()))  # type: ignore[arg-type]
+            raise self._failure(outgoing, error, bytes(body)) from error
+        finally:
+            if response is not None:
+                self._record(outgoing, session, response, bytes(body), began)
+        request = _message("request", _request_line(response), response.request, outgoing.body, began)
+        answer = _message("response", _status_line(response), response, bytes(body), time.time())
+        again = self._judge(outgoing, response, answer)
+        return HttpExchange(None, request, answer), again  # type: ignore[arg-type]
 
-    def _refuse(self, outgoing: Outgoing, response: httpx.Response) -> None:
-        what = f"{self._url}: {outgoing.request_type}"
-        if response.status_code == 401:
-            raise ReplayError(f"{what}: the server refuses user {self._user!r} or the password (HTTP 401)")
-        if response.status_code != 200:
-            raise ReplayError(f"{what}: HTTP {response.status_code} {response.reason_phrase}")
-        code = response.headers.get("X-ResponseCode")
-        if code is None:
-            raise ReplayError(f"{what}: the answer has no X-ResponseCode; is this a MAPI/HTTP endpoint?")
-        if code.strip() != "0":
-            raise ReplayError(f"{what}: X-ResponseCode {code.strip()}")
+    def _judge(self, outgoing: Outgoing, response: httpx.Response, answer: HttpMessage) -> float | None:
+        """Raise where the answer is of no use; the seconds to wait where the server asks for another attempt."""
+        what = self._what(outgoing)
+        status = response.status_code
+        if status in BUSY:
+            return _seconds(response.headers.get("Retry-After", ""))
+        if status in (401, 403):
+            raise RefusedError(
+                f"{what}: the server refuses user {self._credentials.user!r} or the password (HTTP {status})"
+                if not self._credentials.token else f"{what}: the server refuses the token (HTTP {status})"
+            )  # fmt: skip
+        if status in (301, 302, 307, 308):
+            raise ProtocolError(f"{what}: the server sends us to {response.headers.get('Location', 'nowhere')!r}")
+        if status != 200:
+            raise ProtocolError(f"{what}: HTTP {status} {response.reason_phrase}")
+        if "X-ResponseCode" not in response.headers:
+            raise ProtocolError(f"{what}: the answer has no X-ResponseCode; is this a MAPI/HTTP endpoint?")
+        told = Answer(answer, {name.lower(): value for name, value in answer.headers})
+        data = answer.body.data
+        if told.code is None or told.code:
+            name = enum_name("ResponseCode", told.code) if told.code is not None else ""
+            raise ProtocolError(f"{what}: X-ResponseCode {response.headers['X-ResponseCode']} {name}".rstrip())
+        if told.diagnostic is not None or not data or (data.startswith(META_TAGS) and not told.offset):
+            raise ClosedError(f"{what}: the answer ends before it is DONE")
+        return None
+
+    def _failure(self, outgoing: Outgoing, error: httpx.HTTPError, body: bytes) -> ReplayError:
+        what = self._what(outgoing)
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return CertificateError(
+                    f"{what}: the server's certificate does not verify: {cause.verify_message or cause}; give its "
+                    "authority with --ca FILE, or do without with --insecure"
+                )
+            if isinstance(cause, ssl.SSLError):
+                return ProtocolError(f"{what}: TLS fails: {cause.reason or cause}")
+            cause = cause.__cause__ or cause.__context__
+        if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
+            return UnreachableError(f"{what}: no connection after {self._limits.connect:g} s")
+        if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
+            said = "the server stopped answering" if body else "the server does not answer"
+            return SilenceError(f"{what}: {said}; nothing came for {self._limits.silence:g} s")
+        if isinstance(error, httpx.ConnectError):
+            return UnreachableError(f"{what}: cannot connect ({error})")
+        if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError):
+            where = f"in mid-answer, behind {len(body)} bytes" if body else "without an answer"
+            if "illegal" in str(error).lower() or "malformed" in str(error).lower():
+                return ProtocolError(f"{what}: the answer is no HTTP ({error})")
+            return ClosedError(f"{what}: the server closed the connection {where}")
+        return ReplayError(f"{what}: {error or type(error).__name__}")
+
+    def _record(
+        self, outgoing: Outgoing, session: _Session, response: httpx.Response, body: bytes, began: float
+    ) -> None:
+        if self._recorder is None:
+            return
+        stream = response.extensions.get("network_stream")
+        ends = tuple(stream.get_extra_info(name) for name in ("client_addr", "server_addr")) if stream else (None, None)
+        if session.talk is None or (ends[0] is not None and ends != session.talk_from):
+            if session.talk is not None:
+                session.talk.close()
+            client, server = (one[:2] if one else (f"side{number}", 1) for number, one in enumerate(ends))
+            session.talk, session.talk_from = self._recorder.conversation(client, server), ends
+        sent = head(_request_line(response), response.request.headers.multi_items(), len(outgoing.body))
+        note = f"replays frame {outgoing.frame}" if outgoing.frame else ""
+        session.talk.client(sent + outgoing.body, began, note)
+        session.talk.server(head(_status_line(response), response.headers.multi_items(), len(body)) + body, time.time())
+
+
+def _tls(verify: bool, ca: str | None) -> ssl.SSLContext:
+    """Certificates are verified by the system's authorities (or SSL_CERT_FILE), unless told otherwise."""
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        raise ReplayError(f"--ca {ca}: {getattr(error, 'strerror', None) or error}") from error
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _seconds(text: str) -> float:
+    """Retry-After in seconds; a date or nothing is a second."""
+    return float(text) if text.strip().isdecimal() else FIRST_DELAY
+
+
+def _request_line(response: httpx.Response) -> str:
+    return f"POST {response.request.url.raw_path.decode()} HTTP/1.1"
+
+
+def _status_line(response: httpx.Response) -> str:
+    return f"HTTP/1.1 {response.status_code} {response.reason_phrase}"
 
 
 def _message(kind: str, line: str, carrier: Any, body: bytes, moment: float) -> HttpMessage:
-    """What the dissector reads; secrets of the request's headers are left out."""
+    """What the dissector reads; credentials of the request's headers are left out."""
     headers = [(name, value) for name, value in carrier.headers.multi_items() if name.lower() != "authorization"]
-    head = "\r\n".join([line, *(f"{name}: {value}" for name, value in headers), "", ""]).encode("latin-1", "replace")
+    top = "\r\n".join([line, *(f"{name}: {value}" for name, value in headers), "", ""]).encode("latin-1", "replace")
     made = ByteSource(f"HTTP {kind} body", body)
     return HttpMessage(
-        kind, line, headers, ByteSource(f"HTTP {kind} head", head), made, made, 0, moment, 0, moment
+        kind, line, headers, ByteSource(f"HTTP {kind} head", top), made, made, 0, moment, 0, moment
     )  # fmt: skip
-
-
-def _why(error: httpx.HTTPError) -> str:
-    if isinstance(error, httpx.ConnectTimeout | httpx.ReadTimeout | httpx.PoolTimeout | httpx.WriteTimeout):
-        return "the server does not answer in time"
-    if isinstance(error, httpx.ConnectError):
-        return f"cannot connect ({error})"
-    if isinstance(error, httpx.RemoteProtocolError):
-        return f"the server closed the connection in mid-answer ({error})"
-    return str(error) or type(error).__name__

@@ -1,0 +1,207 @@
+"""What a FastTransfer stream tells, change by change, with every property: what two streams are compared by.
+
+The stream is read through the dissector's StoryReader, so that both sides are judged by the same rules; the properties
+of a change are then taken from its bytes. A value is kept as the bytes it had on the wire and read when somebody asks;
+of long ones the size and a digest are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from dissector.grammar.base import GrammarError
+from dissector.grammar.elements import Element, elements_of
+from dissector.grammar.fasttransfer import MARKER
+from dissector.grammar.ics import SEPARATE
+from dissector.grammar.idset import IdsetReading
+from dissector.grammar.syncstory import Change, Fault, Report, Sets, StoryReader
+from dissector.model.idset import EMPTY, IdSet
+from dissector.model.pcl import Xid
+from dissector.node import Undecoded
+from dissector.session.stream import Stream
+
+LONG = 4096
+"""Bytes of a value that are kept as they are; of longer ones a digest is."""
+
+DIGEST = 16
+
+_INTO = {MARKER["NewAttach"]: "attachment", MARKER["StartRecip"]: "recipient", MARKER["StartEmbed"]: "embedded"}
+_OUT = frozenset({MARKER["EndAttach"], MARKER["EndToRecip"], MARKER["EndEmbed"]})
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A value too long to keep."""
+
+    size: int
+    digest: bytes
+
+    def __str__(self) -> str:
+        return f"<{self.size} bytes, SHA-256 {self.digest.hex()[:16]}...>"
+
+
+@dataclass(slots=True)
+class Property:
+    """A property as it stood in the stream. raw: its bytes, or the digest of them."""
+
+    element: Element
+    raw: bytes | Digest
+    codepage: str | None
+    after: int
+
+    @property
+    def tag(self) -> int:
+        return self.element.tag
+
+    def value(self) -> Any:
+        """Its value; a Digest for a long one, Undecoded bytes for one that cannot be read."""
+        if isinstance(self.raw, Digest):
+            return self.raw
+        try:
+            return self.element._replace(raw=self.raw).value(codepage=self.codepage, after=self.after)
+        except GrammarError:
+            return Undecoded(self.raw)
+
+
+@dataclass(slots=True)
+class Told:
+    """A change with all its properties by path: "PidTagSubject", "attachment[0].embedded.PidTagSubject", ..."""
+
+    change: Change
+    properties: dict[str, Property]
+
+    @property
+    def kind(self) -> str:
+        return self.change.kind
+
+    @property
+    def key(self) -> Xid | None:
+        key = self.get("PidTagSourceKey")
+        return key if isinstance(key, Xid) else None
+
+    @property
+    def fai(self) -> bool:
+        return bool(self.change.fai)
+
+    @property
+    def title(self) -> str:
+        """What a person would call it."""
+        if self.kind == "folder":
+            return str(self.get("PidTagDisplayName") or "")
+        return str(self.get("PidTagSubject") or self.get("PidTagNormalizedSubject") or self.get("PidTagDisplayName")
+                   or "")  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        kind = "folder" if self.kind == "folder" else "FAI message" if self.fai else "message"
+        title = self.title
+        return f"{kind} {title!r}" if title else f"{kind} {self.key}" if self.key else f"{kind} without a name"
+
+    def get(self, path: str) -> Any:
+        """The value at a path, None where there is none."""
+        found = self.properties.get(path)
+        return found.value() if found is not None else None
+
+
+@dataclass(slots=True)
+class Story:
+    """All that a stream tells. sets: by kind ("state", "deletions", "readStateChanges") and property name."""
+
+    root: str
+    codepage: str | None = None
+    changes: list[Told] = field(default_factory=list)
+    sets: dict[str, dict[str, IdSet]] = field(default_factory=dict)
+    errors: list[Any] = field(default_factory=list)
+    progress: Any = None
+    faults: list[str] = field(default_factory=list)
+
+    def set_of(self, kind: str, name: str) -> IdSet:
+        return self.sets.get(kind, {}).get(name, EMPTY)
+
+    @property
+    def state(self) -> dict[str, IdSet]:
+        return self.sets.get("state", {})
+
+
+def story_of(stream: Stream) -> Story | None:
+    """What a joined stream tells; None where what it is or its bytes are not known."""
+    if stream.root is None or stream.parts is None:
+        return None
+    return read_story(stream.source().data, stream.root, stream.codepage)
+
+
+def read_story(data: bytes, root: str, codepage: str | None = None) -> Story:
+    """What the bytes of a whole stream tell. Never raises: what cannot be read is in `faults`."""
+    made = Story(root, codepage)
+    reader = StoryReader(root, codepage=codepage)
+    reader.feed(data)
+    for item in _items(reader):
+        if isinstance(item, Change):
+            made.changes.append(Told(item, dict(_properties(data[item.offset : item.end], item.offset, codepage))))
+        elif isinstance(item, Sets):
+            made.sets.setdefault(item.kind, {}).update({name: one.idset for name, one in item.sets.items()})
+            made.faults.extend(_set_fault(name, one) for name, one in item.sets.items() if one.diagnostic is not None)
+        elif isinstance(item, Report):
+            if item.kind == "errorInfo":
+                made.errors.append(item.value)
+            else:
+                made.progress = item.value
+        else:
+            made.faults.append(f"offset {item.offset}: {item.diagnostic.message}")
+    return made
+
+
+def _items(reader: StoryReader) -> Iterator[Change | Sets | Report | Fault]:
+    yield from reader.items()
+    yield from reader.finish()
+
+
+def _set_fault(name: str, reading: IdsetReading) -> str:
+    assert reading.diagnostic is not None
+    return f"{name}: {reading.diagnostic.message}"
+
+
+def _properties(data: bytes, base: int, codepage: str | None) -> Iterator[tuple[str, Property]]:
+    """(path, property) of one change, in order.
+
+    What stands in the header and again among the properties counts once, unless the values differ: then the second one
+    has #2 behind its name.
+    """
+    places: list[str] = []
+    counts: list[dict[str, int]] = [{}]
+    seen: dict[str, set[bytes | Digest]] = {}
+    after = 0
+    for element in elements_of(data, offset=base):
+        if element.is_marker:
+            after = element.tag
+            part = _INTO.get(element.tag)
+            if part == "embedded":
+                places.append("embedded.")
+                counts.append({})
+            elif part is not None:
+                number = counts[-1].get(part, 0)
+                counts[-1][part] = number + 1
+                places.append(f"{part}[{number}].")
+                counts.append({})
+            elif element.tag in _OUT and places:
+                places.pop()
+                counts.pop()
+            continue
+        if element.tag in SEPARATE or element.raw is None or not element.tag >> 16:
+            continue
+        path = "".join(places) + element.name
+        raw: bytes | Digest = element.raw
+        if len(element.raw) > LONG:
+            raw = Digest(len(element.raw) - 4, hashlib.sha256(element.raw).digest()[:DIGEST])
+        values = seen.setdefault(path, set())
+        if raw in values:
+            continue
+        values.add(raw)
+        shown = path if len(values) == 1 else f"{path}#{len(values)}"
+        yield shown, Property(element._replace(raw=None), raw, codepage, after)
+
+
+__all__ = ["Digest", "Property", "Story", "Told", "read_story", "story_of"]

@@ -1,0 +1,288 @@
+"""Two FastTransfer streams as what they tell: sets of changes, sets of ids, states.
+
+The order of changes does not count where the specification leaves it free [MS-OXCFXICS] 3.2.5.9: in a contents
+synchronization without OrderByDeliveryTime. In a hierarchy a folder must come behind its parent. Which captured change
+is which live change follows from ids that are known to be each other's, then from what describes them; matched changes
+teach ids, change numbers and REPLIDs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from dissector.model.ids import ObjectId
+from dissector.model.idset import IdSet, ranges_text
+from dissector.model.pcl import Xid
+from replay.compare.changes import Story, Told
+from replay.compare.difference import ABSENT, DIFFERENT, EXPECTED, REMAPPED, Difference
+from replay.compare.fields import CHANGES
+from replay.compare.policy import POLICY, Rule
+from replay.compare.responses import Judge
+from replay.identity import GlobalId, Identity, Names, global_id
+
+ROP = "RopFastTransferSourceGetBuffer"
+
+MOST_IDS = 100_000
+"""Ids of a set that are looked at one by one."""
+
+OWN_NUMBERS = "change numbers are the server's own; of those that both sides know the same ones are in it"
+
+HEADER_ORDER = ("PidTagSourceKey", "PidTagMid", "PidTagFolderId")
+"""Ids of a change that are learned before its other properties are looked at."""
+
+DESCRIBING = (
+    "PidTagInternetMessageId", "PidTagMessageClass", "PidTagClientSubmitTime", "PidTagAttributeHidden",
+    "PidTagContainerClass", "PidTagMessageFlags",
+)  # fmt: skip
+
+_CHANGE_SETS = frozenset({"MetaTagCnsetSeen", "MetaTagCnsetSeenFAI", "MetaTagCnsetRead"})
+
+
+def compare_stories(
+    captured: Story,
+    live: Story,
+    identity: Identity,
+    policy: tuple[Rule, ...] = POLICY,
+    *,
+    ordered: bool = False,
+) -> list[Difference]:
+    """Everything that is not the same between two streams. ordered: the order of messages counts."""
+    return list(_Comparison(captured, live, identity, policy, ordered).run())
+
+
+def learn_replicas(story: Story, names: Names) -> None:
+    """Which GUIDs the REPLIDs of a side stand for, from changes that tell both forms of an id."""
+    for told in story.changes:
+        key = told.key
+        name = global_id(key) if key is not None else None
+        if name is None:
+            continue
+        for path in ("PidTagMid", "PidTagFolderId"):
+            number = told.get(path)
+            if isinstance(number, ObjectId) and number.counter == name[1]:
+                names.learn(number.replica_id, name[0])
+
+
+class _Comparison:
+    def __init__(
+        self, captured: Story, live: Story, identity: Identity, policy: tuple[Rule, ...], ordered: bool
+    ) -> None:
+        self.captured, self.live, self.identity, self.ordered = captured, live, identity, ordered
+        self.judge = Judge(ROP, identity, policy)
+        self.matched: list[tuple[Told, Told]] = []
+
+    def run(self) -> Iterator[Difference]:
+        learn_replicas(self.captured, self.identity.captured)
+        learn_replicas(self.live, self.identity.live)
+        pairs = self.pairs()
+        self.matched = [(here, there) for here, there in pairs if here is not None and there is not None]
+        for mine, theirs in self.matched:
+            self.learn(mine, theirs)
+        for here, there in pairs:
+            if here is not None and there is not None:
+                yield from self.change(here, there)
+            elif here is not None:
+                yield self.judge.differing(f"change {here.name}", "in the stream", ABSENT)
+            elif there is not None:
+                yield self.judge.differing(f"change {there.name}", ABSENT, "in the stream")
+        yield from self.order()
+        for kind in ("deletions", "readStateChanges"):
+            for name in dict.fromkeys((*self.captured.sets.get(kind, {}), *self.live.sets.get(kind, {}))):
+                yield from self.ids(f"{kind}.{name}", self.captured.set_of(kind, name), self.live.set_of(kind, name))
+        yield from self.state()
+        for path, one, other in (
+            ("errorInfo", self.captured.errors, self.live.errors),
+            ("syntax", self.captured.faults, self.live.faults),
+            ("progress", self.captured.progress, self.live.progress),
+        ):
+            if one != other:
+                yield self.judge.differing(path, one or ABSENT, other or ABSENT)
+
+    # Which is which.
+
+    def pairs(self) -> list[tuple[Told | None, Told | None]]:
+        """Every change once, in captured order, then what only the live server sent."""
+        free = dict(enumerate(self.live.changes))
+        found: dict[int, int] = {}
+        keys = {told.key: at for at, told in free.items() if told.key is not None}
+        for position, told in enumerate(self.captured.changes):
+            live = self.live_key(told.key)
+            at = keys.get(live) if live is not None else None
+            if at is not None and at in free:
+                found[position] = at
+                del free[at]
+        for level in (3, 2, 1, 0):
+            described: dict[Any, list[int]] = {}
+            for at, told in free.items():
+                if self.captured_key(told.key) is None:
+                    described.setdefault(_description(told, level), []).append(at)
+            for position, told in enumerate(self.captured.changes):
+                if position in found or self.live_key(told.key) is not None:
+                    continue
+                candidates = described.get(_description(told, level), [])
+                if candidates and (level > 0 or told.title):
+                    found[position] = candidates.pop(0)
+                    del free[found[position]]
+        made: list[tuple[Told | None, Told | None]] = [
+            (told, self.live.changes[found[position]] if position in found else None)
+            for position, told in enumerate(self.captured.changes)
+        ]
+        return made + [(None, told) for told in free.values()]
+
+    def live_key(self, key: Xid | None) -> Xid | None:
+        name = global_id(key) if key is not None else None
+        live = self.identity.try_global(name) if name is not None else None
+        return Xid(live[0], live[1].to_bytes(6, "big")) if live is not None else None
+
+    def captured_key(self, key: Xid | None) -> Any:
+        name = global_id(key) if key is not None else None
+        return self.identity.captured_global(name) if name is not None else None
+
+    def learn(self, here: Told, there: Told) -> None:
+        """The ids of a matched pair, before anything is compared: other changes may name them."""
+        for path in HEADER_ORDER:
+            self.identity.learn(here.get(path), there.get(path))
+        for path in ("PidTagChangeNumber", "PidTagChangeKey"):
+            mine, theirs = here.get(path), there.get(path)
+            if isinstance(mine, Xid) and isinstance(theirs, Xid) and not self.own_change(mine):
+                continue
+            self.identity.learn(mine, theirs, change=True)
+
+    def own_change(self, key: Xid) -> bool:
+        name = global_id(key)
+        return name is not None and self.identity.own(name[0])
+
+    # What is compared.
+
+    def change(self, here: Told, there: Told) -> Iterator[Difference]:
+        prefix = f"change {here.name}."
+        partial = "partial" in (here.kind, there.kind)
+        if here.kind != there.kind:
+            if partial:
+                why = "a server may send a whole message where another sends what has changed [MS-OXCFXICS] 3.2.5.5"
+                yield Difference(f"{prefix}kind", here.kind, there.kind, EXPECTED, why)
+            else:
+                yield self.judge.differing(f"{prefix}kind", here.kind, there.kind)
+        if here.change.complete != there.change.complete:
+            yield self.judge.differing(f"{prefix}complete", here.change.complete, there.change.complete)
+        for path in (*here.properties, *(path for path in there.properties if path not in here.properties)):
+            mine, theirs = here.properties.get(path), there.properties.get(path)
+            if partial and (mine is None or theirs is None):
+                continue
+            if mine is not None and theirs is not None and mine.raw == theirs.raw and mine.tag == theirs.tag:
+                continue
+            yield from self.judge.one(
+                prefix + path,
+                mine.value() if mine is not None else ABSENT,
+                theirs.value() if theirs is not None else ABSENT,
+                change=path.rpartition(".")[2].partition("#")[0] in CHANGES,
+            )
+
+    def order(self) -> Iterator[Difference]:
+        """Folders behind their parents; messages as captured, where the client asked for an order."""
+        if self.live.root == "hierarchySync":
+            later = {told.key: at for at, told in enumerate(self.live.changes)}
+            for at, told in enumerate(self.live.changes):
+                parent = told.get("PidTagParentSourceKey")
+                if later.get(parent, -1) > at:
+                    yield self.judge.differing(f"change {told.name}", "behind its parent", "before its parent")
+        elif self.ordered:
+            live_order = {id(told): at for at, told in enumerate(self.live.changes)}
+            shown = [live_order[id(there)] for _, there in self.matched]
+            if shown != sorted(shown):
+                yield self.judge.differing("order of changes", "by delivery time", f"live positions {shown[:20]}")
+
+    def ids(self, path: str, here: IdSet, there: IdSet) -> Iterator[Difference]:
+        """Sets of objects, id by id."""
+        if here.count > MOST_IDS or there.count > MOST_IDS:
+            if here != there:
+                yield self.judge.differing(path, str(here), str(there), f"more than {MOST_IDS} ids")
+            return
+        left = {self.canonical(one, self.identity.live): one for one in there.ids()}
+        unknown: list[Any] = []
+        missing: list[Any] = []
+        moved = False
+        for one in here.ids():
+            live = self.counterpart(one)
+            if live is None:
+                unknown.append(one)
+            elif live in left:
+                moved = moved or left[live] != one
+                del left[live]
+            else:
+                missing.append(one)
+        if missing:
+            yield self.judge.differing(path, f"holds {_ids(missing)}", "does not hold what stands for them")
+        if left:
+            yield self.judge.differing(path, "does not hold what stands for them", f"holds {_ids(list(left.values()))}")
+        if unknown:
+            why = "objects that the live server was never seen to have"
+            yield self.judge.differing(path, f"holds {_ids(unknown)}", ABSENT, why)
+        if moved and not (missing or left or unknown):
+            yield Difference(path, str(here), str(there), REMAPPED)
+
+    def canonical(self, one: tuple[Any, ...], names: Names) -> tuple[Any, ...]:
+        """An id by its GUID where that is known, by its REPLID where not."""
+        return names.global_id(ObjectId(*one)) or one if isinstance(one[0], int) else one
+
+    def counterpart(self, one: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """The live id of a captured one, in its canonical form."""
+        if not isinstance(one[0], int):
+            return self.identity.try_global((one[0], one[1]))
+        live = self.identity.try_object(ObjectId(*one))
+        return self.canonical(tuple(live), self.identity.live) if live is not None else None
+
+    def state(self) -> Iterator[Difference]:
+        mine, theirs = self.captured.state, self.live.state
+        for name in dict.fromkeys((*mine, *theirs)):
+            here, there = self.captured.set_of("state", name), self.live.set_of("state", name)
+            path = f"state.{name}"
+            if name not in _CHANGE_SETS:
+                yield from self.ids(path, here, there)
+            elif here != there:
+                yield self.numbers(path, here, there)
+
+    def numbers(self, path: str, here: IdSet, there: IdSet) -> Difference:
+        """Sets of change numbers: the numbers are a server's own affair, which changes they stand for is not."""
+        apart = []
+        for mine, theirs in self.matched:
+            if path.endswith("Read") or mine.fai != path.endswith("FAI"):
+                continue
+            one, other = _number(mine, self.identity.captured), _number(theirs, self.identity.live)
+            if one is not None and other is not None and (one in here) != (other in there):
+                apart.append(mine.name)
+        if apart:
+            why = f"not in both sets: {', '.join(apart[:5])}" + (", ..." if len(apart) > 5 else "")
+            return Difference(path, str(here), str(there), DIFFERENT, why)
+        if bool(here) != bool(there):
+            return self.judge.differing(path, str(here), str(there))
+        return Difference(path, str(here), str(there), EXPECTED, OWN_NUMBERS)
+
+
+def _number(told: Told, names: Names) -> GlobalId | None:
+    """The change number of a change by its GUID, None where that is not known."""
+    number = told.get("PidTagChangeNumber")
+    return names.global_id(number) if isinstance(number, ObjectId) else None
+
+
+def _description(told: Told, level: int) -> tuple[Any, ...]:
+    """What a change is about, in less detail at lower levels."""
+    base = (told.kind == "folder", told.fai, told.title)
+    if level == 0:
+        return base
+    message_class = told.get("PidTagMessageClass")
+    if level == 1:
+        return (*base, message_class)
+    parts = tuple(str(told.get(path)) for path in DESCRIBING)
+    if level == 2:
+        return (*base, message_class, *parts)
+    return (*base, message_class, *parts, str(told.get("PidTagBody")), len(told.properties))
+
+
+def _ids(ids: list[Any]) -> str:
+    by_replica: dict[Any, list[tuple[int, int]]] = {}
+    for replica, counter in ids:
+        by_replica.setdefault(replica, []).append((counter, counter))
+    made = IdSet(by_replica)
+    return "; ".join(f"{replica}: {ranges_text(ranges, 4)}" for replica, ranges in made.items())

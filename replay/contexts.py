@@ -1,0 +1,63 @@
+"""Synchronization contexts, captured and live: which live stream answers which captured one.
+
+A context is known by session, handle and the exchange that opened it. A live stream may end before the captured one or
+after it; a captured stream that has ended waits here until the live one has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from dissector.session.exchange import Exchange
+from dissector.session.stream import Stream
+from dissector.session.streams import Streams
+from replay.steps import Ended
+
+Context: TypeAlias = tuple[int, int | None, int]
+"""Session, handle, exchange: numbers of one side."""
+
+KEPT_STREAM = 256 << 20
+
+
+def context_of(stream: Stream) -> Context:
+    return stream.session, stream.handle, stream.exchange
+
+
+@dataclass(slots=True)
+class Contexts:
+    """pairs: live contexts by captured ones. unsure: why the state that was uploaded to a captured one is not sure."""
+
+    pairs: dict[Context, Context] = field(default_factory=dict)
+    unsure: dict[int, str] = field(default_factory=dict)
+    _streams: Streams = field(default_factory=lambda: Streams(keep=KEPT_STREAM))
+    _ended: dict[Context, Stream] = field(default_factory=dict)
+    _waiting: list[Ended] = field(default_factory=list)
+
+    def opened(self, captured: Context, live: Context) -> None:
+        """Both sides opened a context in the same place."""
+        self.pairs[captured] = live
+
+    def live(self, exchange: Exchange) -> None:
+        """Take a live exchange."""
+        for stream in self._streams.exchange(exchange).streams:
+            self._ended[context_of(stream)] = stream
+
+    def finish(self) -> None:
+        """Nothing more comes from the live server."""
+        for stream in self._streams.finish():
+            self._ended[context_of(stream)] = stream
+
+    def captured(self, ended: list[Ended]) -> list[tuple[Ended, Stream]]:
+        """Captured streams that ended; returns those, old and new, whose live stream has ended too."""
+        self._waiting += [one for one in ended if context_of(one.stream) in self.pairs]
+        found, left = [], []
+        for one in self._waiting:
+            live = self._ended.pop(self.pairs[context_of(one.stream)], None)
+            if live is None:
+                left.append(one)
+            else:
+                del self.pairs[context_of(one.stream)]
+                found.append((one, live))
+        self._waiting = left
+        return found
