@@ -521,7 +521,12 @@ class SizeOf(Subconstruct):  # type: ignore[misc]
 
 
 class Labelled(Subconstruct):  # type: ignore[misc]
-    """A number that stays a number, with words for it. Subclasses give label(value)."""
+    """A number that stays a number, with words for it. Subclasses give label(value).
+
+    hex_digits: how many hex digits people write it with; 0 for numbers that are counts.
+    """
+
+    hex_digits = 0
 
     def label(self, value: Any) -> str:
         raise NotImplementedError
@@ -550,6 +555,8 @@ class Enumerated(Labelled):
 
 
 class _ErrorCode(Labelled):
+    hex_digits = 8
+
     def label(self, value: int) -> str:
         return error_name(value)
 

@@ -236,6 +236,8 @@ EXPLAINED: Mapping[int, Construct] = {
 class _TagValue(Labelled):
     """MetaTagFXDelProp: the subobjects to delete, as a property tag."""
 
+    hex_digits = 8
+
     def label(self, value: int) -> str:
         return property_name(value)
 
@@ -344,8 +346,10 @@ PropValue = Layout(
 
 
 class _Marker(Labelled):
+    hex_digits = 8
+
     def label(self, value: int) -> str:
-        return f"0x{value:08X}"
+        return ""
 
 
 Marker = _Marker(U32)

@@ -60,6 +60,8 @@ class _PropertyTag(Labelled):
     Ids from 0x8000 on have names of their own in every mailbox: Param `named` maps ids to names where they are known.
     """
 
+    hex_digits = 8
+
     spec = "MS-OXCDATA 2.9"
 
     def __init__(self, subcon: Construct, address_book: bool = False) -> None:
@@ -89,6 +91,7 @@ class _PropertyTag(Labelled):
 class NamedTag:
     """The words for the tag of a named property, known when it is read."""
 
+    hex_digits = 8
     __slots__ = ("name",)
 
     def __init__(self, name: str) -> None:

@@ -52,6 +52,13 @@ def value_text(value: Any) -> str:
     return str(value)
 
 
+def leaf_text(node: Node) -> str:
+    """A leaf's value as people write it: tags and codes in hex, counts in decimal."""
+    meaning = getattr(node.labeller, "__self__", node.labeller)
+    digits = getattr(meaning, "hex_digits", 0)
+    return f"0x{node.value:0{digits}X}" if digits and isinstance(node.value, int) else value_text(node.value)
+
+
 def _cut(data: bytes) -> str:
     if not data:
         return "(empty)"
@@ -90,7 +97,7 @@ def _line(node: Node, level: int, outer: ByteSource | None, palette: Palette) ->
     if node.secret:
         text += f": {palette.note}{HIDDEN}{palette.off}"
     elif not node.children and node.value is not None and not isinstance(node.value, dict | list):
-        text += f": {palette.value}{printable(value_text(node.value))}{palette.off}"
+        text += f": {palette.value}{printable(leaf_text(node))}{palette.off}"
     label = node.label
     if label:
         text += f"  {palette.label}{printable(label)}{palette.off}"
