@@ -71,3 +71,94 @@ def sync(
         finally:
             bar.close()
         complain(dissection)
+
+
+@app.command(epilog="Example: dissector diagnose outlook.pcap --no-notes    dissector diagnose --list")
+def diagnose(
+    capture: Capture = None,
+    read_file: ReadFile = None,
+    form: Annotated[Brief, typer.Option("-T", help="Output format.")] = Brief.TEXT,
+    notes: Annotated[bool, typer.Option("--notes/--no-notes", help="Also show peculiarities that do no harm.")] = True,
+    rules: Annotated[
+        list[str] | None, typer.Option("--rule", metavar="NAME", help="Only this rule (repeatable).")
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Name the rules, and what each finds.")] = False,
+    prefs: Prefs = None,
+    engine: EngineOption = Engine.AUTO,
+) -> None:
+    """What went wrong: findings with severity, frame, evidence and what to do next. Exit code 1 where there is one."""
+    from dissector.diagnose import as_json
+    from dissector.diagnose import diagnose as found
+    from dissector.views.findings import finding_lines, rule_lines
+    from dissector.views.json import dumps
+
+    if listed:
+        emit(rule_lines())
+        return
+    dissection, bar = opened(pick(capture, read_file), engine, prefs)
+    bad = False
+
+    def told() -> Iterator[Any]:
+        nonlocal bad
+        for finding in found(dissection, rules):
+            bad = bad or not finding.is_note
+            yield finding
+
+    with dissection:
+        try:
+            if form is Brief.JSON:
+                shown = (one for one in told() if notes or not one.is_note)
+                emit(json_object("findings", (dumps(as_json(one)) for one in shown)))
+            else:
+                emit(finding_lines(told(), _palette(), notes))
+        finally:
+            bar.close()
+        complain(dissection)
+    if bad:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Examples: dissector state outlook.pcap --folder Inbox    ... --folder Inbox --between 1+ 3-")
+def state(
+    capture: Capture = None,
+    read_file: ReadFile = None,
+    folder: Annotated[
+        str | None, typer.Option("--folder", metavar="F", help="By name, id (0001-00000000000d) or counter (0xd).")
+    ] = None,
+    between: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--between", metavar="A B", help="The difference of two states: 3- is before #3, 3+ after it."),
+    ] = None,
+    form: Annotated[Brief, typer.Option("-T", help="Output format.")] = Brief.TEXT,
+    prefs: Prefs = None,
+    engine: EngineOption = Engine.AUTO,
+) -> None:
+    """The state of a folder over time: the four sets before and after every synchronization, and what came again."""
+    from dissector.errors import DissectorError
+    from dissector.session.sync import records
+    from dissector.session.timeline import fits, timelines
+    from dissector.views.json import dumps_pretty
+    from dissector.views.state import between_json, between_lines, state_lines, timeline_json
+
+    dissection, bar = opened(pick(capture, read_file), engine, prefs)
+    with dissection:
+        try:
+            every = timelines(records(dissection.exchanges()))
+        finally:
+            bar.close()
+        complain(dissection)
+    lines = [line for line in every if folder is None or fits(line, folder)]
+    if folder is not None and not lines:
+        known = ", ".join(dict.fromkeys(line.folder_name or line.folder for line in every))
+        raise DissectorError(f"no synchronization of a folder {folder!r}; there are some of {known or 'no folder'}")
+    if between is not None:
+        wanted = [line for line in lines if all(line.point(name) is not None for name in between)] or lines[:1]
+        if form is Brief.JSON:
+            emit([dumps_pretty({"differences": [between_json(line, *between) for line in wanted]})])
+        else:
+            emit(text for line in wanted for text in between_lines(line, *between, _palette()))
+        return
+    if form is Brief.JSON:
+        emit([dumps_pretty({"folders": [timeline_json(line) for line in lines]})])
+    else:
+        emit(state_lines(lines, _palette()))

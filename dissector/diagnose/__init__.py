@@ -47,7 +47,8 @@ class Diagnosis:
         request = call.request
         if request is not None and call.response is None and call.name not in WAITS and len(case.unanswered) < KEPT:
             case.unanswered.append((request.frame, exchange.number, request.time, call.name))
-        case.last = exchange.frame, exchange.time
+        if exchange.time >= case.last[1]:
+            case.last = exchange.frame, exchange.time
         for rop in exchange.rops:
             misuse = case.handles.rop(exchange, rop)
             if misuse is not None:

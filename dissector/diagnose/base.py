@@ -100,8 +100,8 @@ def rule(
 class Case:
     """All that is known when a rule is called. memory: what one rule remembers, by its name.
 
-    gaps: how many messages or streams are not complete in the capture so far. last: frame and time of the last
-    exchange. unanswered: (frame, exchange, time, name) of the first calls without response. missing, holes: bytes that
+    gaps: how many messages or streams are not complete in the capture so far. last: frame and time of the latest
+    call. unanswered: (frame, exchange, time, name) of the first calls without response. missing, holes: bytes that
     TCP connections lack, and in how many places; truncated: frames that were cut.
     """
 

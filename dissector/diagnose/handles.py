@@ -43,7 +43,7 @@ def use_after_release(case: Case, exchange: Exchange, misuse: Misuse) -> Iterato
 
 
 @rule(
-    "wrong-object", WARNING, "rop", "MS-OXCROPS 3.2.5.1",
+    "wrong-object", WARNING, "rop", "MS-OXCROPS 2.2.1",
     "A client error: it took one handle for another.",
     rops=tuple(FITTING),
 )  # fmt: skip
@@ -99,7 +99,7 @@ def handle_leak(case: Case, exchange: Exchange) -> Iterator[Hit]:
 
 
 @rule(
-    "too-many-objects", WARNING, "rop", "MS-OXCROPS 3.2.5.2",
+    "too-many-objects", WARNING, "rop", "MS-OXCROPS 2.2.1",
     "A client (or an add-in) leaks handles: find what opens them. Exchange refuses to open more than its limits.",
     rops=(0x03, 0x02, 0x46, 0x22, 0x2B, 0x05, 0x04, 0x06, 0x23),
 )  # fmt: skip

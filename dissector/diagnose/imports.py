@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from typing import NamedTuple
 
 from dissector.diagnose.base import (
@@ -119,10 +120,10 @@ def refusals_of(record: SyncRecord) -> Iterator[tuple[int, int, int, str]]:
             frame = change.save_frame if not change.code and change.save_frame else change.frame
             step = "" if change.code or change.kind != "import" else " when it was saved"
             yield change.refused, frame, change.exchange, f"{object_text(change)}{step}"
-    for operation in record.operations:
-        if operation.code:
-            what = f"{operation.kind} of {len(operation.keys)} objects"
-            yield operation.code, operation.frame, operation.exchange, what
+    for rop, group in groupby(record.operations, key=lambda one: (one.rop, one.exchange, one.frame, one.code)):
+        name, exchange, frame, code = rop
+        if code:
+            yield code, frame, exchange, f"{name} for {sum(len(one.keys) for one in group)} objects"
 
 
 @rule(

@@ -45,7 +45,7 @@ def state_rolled_back(case: Case, record: SyncRecord, origin: Origin) -> Iterato
 
 
 @rule(
-    "final-state-not-taken", WARNING, "sync", "MS-OXCFXICS 3.3.4.3.2",
+    "final-state-not-taken", WARNING, "sync", "MS-OXCFXICS 3.3.4.3.4",
     "The client did not store the final state of a download that was complete: look for an error in its log (Sync "
     "Issues) at that time. The same changes come down again until it does.",
 )  # fmt: skip

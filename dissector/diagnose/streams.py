@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dissector.diagnose.base import Case, Hit, Severity, at_end, at_start, code_meaning, code_text, rule, sync_text
+from dissector.diagnose.base import Case, Hit, Severity, at_end, at_start, code_meaning, rule, sync_text
 from dissector.session.history import Origin
 from dissector.session.stream import Stream
 from dissector.session.syncrecord import SyncRecord
-from dissector.session.versions import object_text
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 PARTIAL, NO_ROOM = 1, 2
 STORM_COUNT, STORM_MS = 5, 30_000
 """So many back-offs of one stream, or so long a wait in all, are a storm."""
 EMPTY_IN_A_ROW = 3
+NO_CONTEXT = (0x000004B9, 0x80040102)
+"""ecNullObject, ecNotSupported: there is no such context, which the rules about handles tell."""
 SHOWN = 5
 CAPTURE_ENDS = ("the capture ends", "not released before the capture ends", "nothing was fetched")
 CAPTURE_LACKS = ("the capture does not show", "was not captured", "is damaged", "cannot be read")
@@ -55,14 +56,15 @@ def stream_aborted(case: Case, stream: Stream) -> Iterator[Hit]:
 def fasttransfer_error(case: Case, stream: Stream) -> Iterator[Hit]:
     """A FastTransfer ROP failed."""
     for failure in stream.failures[:SHOWN]:
-        if failure.rop.startswith("RopFastTransfer"):
+        stray = not stream.opened_by and not stream.size and failure.code in NO_CONTEXT
+        if failure.rop.startswith("RopFastTransfer") and not stray:
             evidence = {"came so far": f"{stream.size} bytes, {stream.account.messages} messages"}
             message = f"{failure.rop} of {named(stream)} failed: {code_meaning(failure.code)}"
             yield Hit(failure.frame, failure.exchange, message, evidence)
 
 
 @rule(
-    "state-upload-refused", ERROR, "stream", "MS-OXCFXICS 3.2.5.9.2",
+    "state-upload-refused", ERROR, "stream", "MS-OXCFXICS 3.2.5.9.2.2",
     "The server could not read the state: decode it (`dissector tree` at this exchange). Clients answer with a "
     "synchronization from nothing.",
 )  # fmt: skip
@@ -81,8 +83,9 @@ def state_upload_refused(case: Case, stream: Stream) -> Iterator[Hit]:
 )  # fmt: skip
 def state_upload_broken(case: Case, stream: Stream) -> Iterator[Hit]:
     """A state property was uploaded with another size than announced, or not to its end."""
-    for upload in stream.states:
-        if upload.why and upload.refused is None and upload.tag is not None and not lacking(stream):
+    for number, upload in enumerate(stream.states):
+        again = any(later.tag == upload.tag for later in stream.states[number + 1 :])
+        if upload.why and not again and upload.refused is None and upload.tag is not None and not lacking(stream):
             late = not upload.ended and stream.why.startswith(CAPTURE_ENDS)
             message = f"{upload.name} for {named(stream)}: {upload.why}"
             yield Hit(upload.frame, upload.exchange, message, severity=NOTE if late else None)
@@ -142,7 +145,9 @@ def stream_breaks_grammar(case: Case, stream: Stream) -> Iterator[Hit]:
 )  # fmt: skip
 def done_without_state(case: Case, record: SyncRecord, origin: Origin) -> Iterator[Hit]:
     """A download came to its end without a final state."""
-    if record.direction == "download" and record.complete and record.final is None and not record.stream.account.faults:
+    if record.direction != "download" or not record.complete or record.final is not None:
+        return
+    if not record.stream.account.stopped and not record.trouble:
         yield Hit(*at_end(record), f"{sync_text(record)} is done, but its stream has no state")
 
 
@@ -156,17 +161,6 @@ def error_in_stream(case: Case, record: SyncRecord, origin: Origin) -> Iterator[
     if record.errors:
         message = f"{sync_text(record)}: the server could not send {record.errors} items"
         yield Hit(*at_end(record), message)
-
-
-@rule(
-    "item-warning", NOTE, "sync", "MS-OXCFXICS 2.2.4.1.5.2",
-    "The item came, but not all of it.",
-)  # fmt: skip
-def item_warning(case: Case, record: SyncRecord, origin: Origin) -> Iterator[Hit]:
-    """An item came with a warning (MetaTagEcWarning)."""
-    for one in [one for one in record.changes if one.warnings][:SHOWN]:
-        codes = ", ".join(code_text(code) for code in one.warnings)
-        yield Hit(one.frame, one.exchange, f"{object_text(one)} came with a warning: {codes}")
 
 
 @rule(

@@ -21,6 +21,8 @@ SLOW = 10.0
 LATE = 5.0
 """A request without response is blamed on the server only where the capture goes on for so many seconds."""
 SHOWN = 5
+SOON = 5
+"""A request that comes again later than after so many calls is no retry: clients ask the same things over and over."""
 REFUSED_LOGONS = 4
 SESSION_GONE = {6, 10, 13, 15}
 """X-ResponseCodes that say that the session context or its cookies are no good [MS-OXCMAPIHTTP] 2.2.3.3.3."""
@@ -83,7 +85,7 @@ def response_code(case: Case, exchange: Exchange) -> Iterator[Hit]:
 
 
 @rule(
-    "http-status", WARNING, "exchange", "MS-OXCMAPIHTTP 3.2.5.2",
+    "http-status", WARNING, "exchange", "MS-OXCMAPIHTTP 2.2.2.2",
     "The front end or a proxy answered in place of the mailbox server: look at its log.",
 )  # fmt: skip
 def http_status(case: Case, exchange: Exchange) -> Iterator[Hit]:
@@ -123,7 +125,7 @@ def rpc_fault(case: Case, exchange: Exchange) -> Iterator[Hit]:
 
 
 @rule(
-    "call-failed", ERROR, "exchange", "MS-OXCRPC 3.1.4.1",
+    "call-failed", ERROR, "exchange", "MS-OXCRPC 3.1.4.2",
     "No ROP of this request was carried out.",
 )  # fmt: skip
 def call_failed(case: Case, exchange: Exchange) -> Iterator[Hit]:
@@ -149,14 +151,15 @@ def session_gone(case: Case, exchange: Exchange) -> Iterator[Hit]:
         return
     had = any(str(key).startswith("cxh=") for key in request.session_keys)
     has = any(str(key).startswith("cxh=") for key in response.session_keys)
-    if had and not has and response.fields.get("Fault") is None and not response.diagnostics:
+    broken = any(one.severity is NodeSeverity.MALFORMED for one in response.diagnostics)
+    if had and not has and not broken and response.fields.get("Fault") is None:
         message = f"{exchange.call.name} was answered with a null context handle"
         code = response.return_code
         yield Hit(response.frame, exchange.number, message, {"returned": code_text(code)} if code else {})
 
 
 @rule(
-    "call-retried", WARNING, "exchange", "MS-OXCMAPIHTTP 3.1.5.6",
+    "call-retried", WARNING, "exchange", "MS-OXCMAPIHTTP 3.1.7.2",
     "See why the first one failed. Where the server did carry it out and only the answer was lost, it is done twice.",
 )  # fmt: skip
 def call_retried(case: Case, exchange: Exchange) -> Iterator[Hit]:
@@ -169,18 +172,22 @@ def call_retried(case: Case, exchange: Exchange) -> Iterator[Hit]:
     client = exchange.session.client.rpartition(":")[0] if exchange.session is not None else ""
     key = client, exchange.call.name, tuple(payload.data for payload in request.payloads)
     first = tries.get(key)
+    if first is not None and exchange.number - first[2] > SOON:
+        del tries[key]
+        first = None
     if first is not None and shown(case, "call-retried times", session_of(exchange)):
         message = f"{exchange.call.name} is sent again as it was, after a try that ended {first[1]}"
         rops = ", ".join(dict.fromkeys(rop.name for rop in exchange.rops[:SHOWN]))
         yield Hit(exchange.frame, exchange.number, message, {"first try": f"frame {first[0]}", "ROPs": rops})
     if why:
-        tries.setdefault(key, (exchange.frame, f"with {why}" if not why.startswith("without") else why))
+        words = why if why.startswith("without") else f"with {why}"
+        tries[key] = exchange.frame, words, exchange.number
         if len(tries) > 256:
             del tries[next(iter(tries))]
 
 
 @rule(
-    "slow-call", WARNING, "exchange", "MS-OXCMAPIHTTP 2.2.3.3.4",
+    "slow-call", WARNING, "exchange", "MS-OXCMAPIHTTP 2.2.3.3.9",
     "Users wait for this. Look at what the server did (X-ElapsedTime tells its own share), and at the network.",
 )  # fmt: skip
 def slow_call(case: Case, exchange: Exchange) -> Iterator[Hit]:
@@ -196,7 +203,7 @@ def slow_call(case: Case, exchange: Exchange) -> Iterator[Hit]:
 
 
 @rule(
-    "never-answered", WARNING, "end", "MS-OXCMAPIHTTP 3.1.5.6",
+    "never-answered", WARNING, "end", "MS-OXCMAPIHTTP 3.1.7.2",
     "The server or something between closed the connection or never answered. Look at time-outs of proxies, and at "
     "what the client sent next.",
 )  # fmt: skip
@@ -231,7 +238,7 @@ def rop_malformed(case: Case, exchange: Exchange) -> Iterator[Hit]:
 
 
 @rule(
-    "capture-damaged", WARNING, "exchange", "MS-OXCRPC 3.1.4.1",
+    "capture-damaged", WARNING, "exchange", "MS-OXCRPC 2.2.2.1",
     "Bytes are missing or broken: what is said of this session from here on is uncertain.",
 )  # fmt: skip
 def capture_damaged(case: Case, exchange: Exchange) -> Iterator[Hit]:

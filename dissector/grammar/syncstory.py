@@ -130,6 +130,11 @@ class StoryReader:
         if root == "messageContent":
             self._item = Change("message", 0)
 
+    @property
+    def stopped(self) -> bool:
+        """Whether reading has come to a place behind which nothing can be read."""
+        return self._reader.trouble is not None
+
     def feed(self, data: bytes) -> None:
         self._reader.feed(data)
 

@@ -22,7 +22,8 @@ class Account:
     elements: all that were read. changes: messages and folders by kind ("full", "partial", "message", "folder"; see
     syncstory.Change), cut: how many of them are not whole. sets: what the stream says about ids, by element ("state",
     "deletions", "readStateChanges") and property. errors: ExtendedErrorInfos. faults: the first ones; fault_count: all.
-    skipped: bytes that could not be read for want of those before them. told: is called with every item, if set.
+    skipped: bytes that could not be read for want of those before them. stopped: its end could not be read. told: is
+    called with every item, if set.
     """
 
     def __init__(self, root: str | None, codepage: str | None = None) -> None:
@@ -36,6 +37,7 @@ class Account:
         self.faults: list[Fault] = []
         self.fault_count = 0
         self.skipped = 0
+        self.stopped = False
         self._story = StoryReader(root, codepage=codepage) if root is not None else None
         self._plain = ElementReader(keep=0) if root is None else None
         self._counted = 0
@@ -88,8 +90,10 @@ class Account:
             self._held = None
         if self._story is not None:
             self._take(self._story.finish())
+            self.stopped = self._story.stopped
         elif self._plain is not None:
             trouble = self._plain.finish()
+            self.stopped = trouble is not None
             if trouble is not None:
                 self._take([Fault(*trouble)])
 

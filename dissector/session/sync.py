@@ -184,7 +184,8 @@ class Recorder:
             if one.diagnostic is not None:
                 record.trouble.append(f"{name} in the stream, offset {one.offset}: {one.diagnostic.message}")
         if item.kind == "state":
-            record.final, record.final_given = IcsState.of(read), "MetaTagIdsetGiven" in read
+            whole = all(one.diagnostic is None for one in item.sets.values())
+            record.final, record.final_given = IcsState.of(read) if whole else None, "MetaTagIdsetGiven" in read
         elif item.kind == "deletions":
             for name, word in DELETIONS.items():
                 if name in read:
@@ -463,6 +464,7 @@ def _initial(record: SyncRecord) -> None:
         if upload.why:
             why = why or f"{upload.name}: {upload.why}"
         if reading.diagnostic is not None:
+            why = why or f"{upload.name} is malformed"
             record.trouble.append(f"{upload.name} uploaded, offset {reading.offset}: {reading.diagnostic.message}")
         sets[upload.name] = reading.idset
     record.uploaded = tuple(sets)
@@ -507,6 +509,8 @@ def _number(value: Any) -> int | None:
 
 
 def _change_list(value: Any) -> PredecessorChangeList | None:
+    if value == b"":
+        return PredecessorChangeList()
     if not isinstance(value, list) or not all(isinstance(one, Xid) for one in value):
         return None
     return PredecessorChangeList(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -54,7 +55,7 @@ def record_lines(
         yield _line("asked for", asked)
     yield _line("client state", origin_text(record, origin, shown), palette, bad=origin.kind in BAD_ORIGINS)
     for name, idset in origin.lost:
-        yield _line("", f"  missing in {_short(name)}: {shown.amount(idset)}", palette, bad=True)
+        yield _line("", f"  missing in {short_name(name)}: {shown.amount(idset)}", palette, bad=True)
     yield _line("server sends" if record.direction == "download" else "client sends", sent_text(record))
     yield from change_lines(record, shown, palette, most)
     yield from set_lines(record, shown, palette)
@@ -71,18 +72,17 @@ BAD_ORIGINS = frozenset(("lost", "rolled back", "not taken"))
 
 
 class Shown:
-    """How ids of one record are written: without their REPLGUID where it is the record's main one."""
+    """How ids are written: without their REPLGUID where it is the main one (replica)."""
 
     def __init__(self, record: SyncRecord) -> None:
-        counts: dict[uuid.UUID, int] = {}
-        for state in (record.initial, record.final, record.checkpoint):
-            for replica, ranges in (state.given if state is not None else IdSet()).items():
-                if isinstance(replica, uuid.UUID):
-                    counts[replica] = counts.get(replica, 0) + len(ranges)
-        for one in record.changes:
-            if one.id is not None:
-                counts[one.id[0]] = counts.get(one.id[0], 0) + 1
-        self.replica = max(counts, key=lambda guid: counts[guid]) if counts else None
+        states = [state for state in (record.initial, record.final, record.checkpoint) if state is not None]
+        self.replica = _main_replica(states, [one.id for one in record.changes if one.id is not None])
+
+    @classmethod
+    def of_states(cls, states: Iterable[IcsState]) -> Shown:
+        made = cls.__new__(cls)
+        made.replica = _main_replica(states, ())
+        return made
 
     def idset(self, idset: IdSet, limit: int = SHOWN_RANGES) -> str:
         parts = []
@@ -102,6 +102,16 @@ class Shown:
         if change.id is not None:
             return self.id(change.id)
         return str(change.mid) if change.mid is not None else str(change.source_key or "?")
+
+
+def _main_replica(states: Iterable[IcsState], ids: Iterable[GlobalId]) -> uuid.UUID | None:
+    """The replica that most ranges of given ids, or most ids, belong to."""
+    counts: Counter[uuid.UUID] = Counter(guid for guid, _ in ids)
+    for state in states:
+        for replica, ranges in (state.given or state.seen).items():
+            if isinstance(replica, uuid.UUID):
+                counts[replica] += len(ranges)
+    return counts.most_common(1)[0][0] if counts else None
 
 
 def replica_text(replica: int | uuid.UUID) -> str:
@@ -134,7 +144,7 @@ def origin_text(record: SyncRecord, origin: Origin, shown: Shown) -> str:
     if record.initial is None:
         return f"not known: {record.initial_why}"
     if origin.kind == "same" and origin.unused:
-        unused = ", ".join(f"{_short(name)} {shown.amount(one)}" for name, one in origin.unused)
+        unused = ", ".join(f"{short_name(name)} {shown.amount(one)}" for name, one in origin.unused)
         return f"as after {number}, without what the upload since then gave ({unused})"
     if origin.kind == "same":
         return f"as after {number}"
@@ -143,7 +153,7 @@ def origin_text(record: SyncRecord, origin: Origin, shown: Shown) -> str:
     if record.initial.empty:
         return "bootstrap: the client has nothing yet"
     if origin.kind == "grown":
-        grown = ", ".join(f"{_short(name)} +{shown.amount(one)}" for name, one in origin.grown)
+        grown = ", ".join(f"{short_name(name)} +{shown.amount(one)}" for name, one in origin.grown)
         return f"as after {number}, and more that is not in this capture: {grown}"
     if origin.kind == "rolled back":
         return f"rolled back to the one after {number}"
@@ -232,14 +242,14 @@ def set_lines(record: SyncRecord, shown: Shown, palette: Palette) -> Iterator[st
         yield _line(title, f"none: {why}")
         for name, one in record.initial.named() if record.initial is not None else ():
             if one:
-                yield _line("", f"  {_short(name):<12} was {shown.amount(one)}")
+                yield _line("", f"  {short_name(name):<12} was {shown.amount(one)}")
         return
     unchanged = record.final == record.initial
     yield _line(title, "unchanged" if unchanged else "the sets before and after")
     for name, before, after in record.sets():
         if after is None:
             continue
-        label, known = f"  {_short(name):<12}", record.initial is not None
+        label, known = f"  {short_name(name):<12}", record.initial is not None
         if name == "MetaTagIdsetGiven" and not record.final_given and not after:
             if before:
                 yield _line("", f"{label} {before.count:>7} -> not in it")
@@ -254,7 +264,7 @@ def set_lines(record: SyncRecord, shown: Shown, palette: Palette) -> Iterator[st
         yield _line("", f"{label} {count} {'  '.join(parts)}", palette, bad=bool(gone) and name != "MetaTagIdsetGiven")
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
     return name.removeprefix("MetaTag")
 
 
