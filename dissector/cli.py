@@ -58,6 +58,22 @@ Prefs = Annotated[
     list[str] | None,
     typer.Option("-o", metavar="NAME:VALUE", help="A preference, e.g. tls.keylog_file:keys.txt (repeatable)."),
 ]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "-j", "--jobs", metavar="N", min=1,
+        help="Processes that share the work; the output is that of one. Without it: one a processor, but eight at most "
+        "and one for small captures. Each reads the whole capture. Where tshark reads the packets there is one.",
+    ),
+]  # fmt: skip
+OneJob = Annotated[
+    int | None,
+    typer.Option(
+        "-j", "--jobs", metavar="N", min=1,
+        help="Taken as in tree and verify, but makes no difference here: reading is nearly all of the work, and that "
+        "cannot be shared.",
+    ),
+]  # fmt: skip
 EngineOption = Annotated[
     Engine, typer.Option("--engine", help="native reads packets itself, pyshark through tshark; auto chooses.")
 ]
@@ -98,10 +114,15 @@ class Progress:
         self._bar: Any = None
         self._task: Any = None
         self._wanted = sys.stderr.isatty() and not sys.stdout.isatty()
+        self.relay: Callable[[int, int], None] | None = None
+        """Who is told instead, in a process that is not to draw."""
 
     def update(self, done: int, total: int) -> None:
-        if not self._wanted:
-            return
+        """For the capture to call."""
+        if self._wanted:
+            (self.relay or self.draw)(done, total)
+
+    def draw(self, done: int, total: int) -> None:
         if self._bar is None:
             from rich.console import Console
             from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
@@ -137,17 +158,25 @@ def coloured() -> bool:
 
 
 def emit(lines: Iterable[str]) -> None:
-    """Write lines, many at a time."""
+    """Write lines: the first one at once, then more and more at a time."""
     batch: list[str] = []
-    write = sys.stdout.write
+    size, most = 0, 1
+    write, flush = sys.stdout.write, sys.stdout.flush
     flush_each = sys.stdout.isatty()
     for line in lines:
         batch.append(line)
-        if flush_each or len(batch) >= 200:
+        size += len(line)
+        if flush_each or len(batch) >= most or size > MOST_HELD:
             write("\n".join(batch) + "\n")
+            flush()
             batch.clear()
+            size, most = 0, min(2 * most, 256)
     if batch:
         write("\n".join(batch) + "\n")
+
+
+MOST_HELD = 1 << 16
+"""Characters that emit() puts together, but for a line that is longer."""
 
 
 def json_array(items: Iterable[str]) -> Iterator[str]:
@@ -175,6 +204,7 @@ def list_command(
     read_file: ReadFile = None,
     where: Where = None,
     form: Annotated[Format, typer.Option("-T", help="Output format.")] = Format.TEXT,
+    jobs: OneJob = None,
     prefs: Prefs = None,
     engine: EngineOption = Engine.AUTO,
 ) -> None:
@@ -212,10 +242,14 @@ def tree(
             help="Show each FastTransfer stream and uploaded state, joined, with the exchange in which it ends.",
         ),
     ] = True,
+    jobs: Jobs = None,
     prefs: Prefs = None,
     engine: EngineOption = Engine.AUTO,
 ) -> None:
     """Annotated trees, one per exchange: every byte with its name, value and meaning."""
+    from functools import partial
+
+    from dissector.cli_jobs import jobs_for, write_shared
     from dissector.session.streams import Joined, Streams
     from dissector.views.json import dumps, exchange_json
     from dissector.views.rows import rows_of
@@ -227,25 +261,28 @@ def tree(
     palette = COLOUR if coloured() else PLAIN
     dissection, bar = opened(pick(capture, read_file), engine, prefs)
 
-    def chosen() -> Iterator[tuple[Any, Joined]]:
-        for exchange in dissection.exchanges():
-            joined = streams.exchange(exchange) if streams is not None else Joined([], [])
-            if where is None or any(map(test, rows_of(exchange))):
-                yield exchange, joined
-
-    def text() -> Iterator[str]:
-        for exchange, joined in chosen():
+    def shown(exchange: Any, joined: Joined) -> Iterator[str]:
+        if where is not None and not any(map(test, rows_of(exchange))):
+            return
+        if form is Format.TEXT:
             yield from exchange_lines(exchange, palette, hex_pane)
             yield from joined_lines(joined, palette, hex_pane)
-        if streams is not None and where is None:
-            yield from joined_lines(Joined(streams.finish(), []), palette, hex_pane)
+        else:
+            yield dumps({**exchange_json(exchange), **joined_json(joined)})
+
+    def units() -> Iterator[Callable[[], Iterable[str]]]:
+        for exchange in dissection.exchanges():
+            yield partial(shown, exchange, streams.exchange(exchange) if streams is not None else Joined([], []))
+        if streams is not None and where is None and form is Format.TEXT:
+            yield partial(joined_lines, Joined(streams.finish(), []), palette, hex_pane)
 
     with dissection:
         try:
-            if form is Format.TEXT:
-                emit(text())
+            count = jobs_for(jobs, dissection)
+            if count > 1:
+                write_shared(units, count, dissection, bar, array=form is Format.JSON)
             else:
-                lines = (dumps({**exchange_json(exchange), **joined_json(joined)}) for exchange, joined in chosen())
+                lines = (line for unit in units() for line in unit())
                 emit(json_array(lines) if form is Format.JSON else lines)
         finally:
             bar.close()
@@ -318,6 +355,7 @@ def info(
     capture: Capture = None,
     read_file: ReadFile = None,
     form: Annotated[Brief, typer.Option("-T", help="Output format.")] = Brief.TEXT,
+    jobs: OneJob = None,
     prefs: Prefs = None,
     engine: EngineOption = Engine.AUTO,
 ) -> None:
@@ -339,10 +377,12 @@ def verify(
     capture: Capture = None,
     read_file: ReadFile = None,
     form: Annotated[Brief, typer.Option("-T", help="Output format.")] = Brief.TEXT,
+    jobs: Jobs = None,
     prefs: Prefs = None,
     engine: EngineOption = Engine.AUTO,
 ) -> None:
     """Decode every PDU, encode it again and compare. Exit code 1 where a byte differs or stays undecoded."""
+    from dissector.cli_jobs import jobs_for, verify_shared
     from dissector.verify import verify as verified
     from dissector.views.json import dumps_pretty
     from dissector.views.table import report_lines
@@ -350,7 +390,8 @@ def verify(
     dissection, bar = opened(pick(capture, read_file), engine, prefs)
     with dissection:
         try:
-            report = verified(dissection.exchanges())
+            count = jobs_for(jobs, dissection)
+            report = verify_shared(count, dissection, bar) if count > 1 else verified(dissection.exchanges())
         finally:
             bar.close()
         complain(dissection)

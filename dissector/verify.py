@@ -14,7 +14,8 @@ import struct
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 
 from dissector.grammar.base import GrammarError, build, parse
@@ -77,6 +78,17 @@ class Report:
         if len(self.findings) < MOST_FINDINGS:
             self.findings.append(Finding(exchange, frame, pdu, message))
 
+    def add(self, other: Report) -> None:
+        """Take over what another report has of what comes after this one's."""
+        for one in fields(self):
+            mine, theirs = getattr(self, one.name), getattr(other, one.name)
+            if isinstance(mine, Counter):
+                mine.update(theirs)
+            elif isinstance(mine, list):
+                mine.extend(theirs[: MOST_FINDINGS - len(mine)])
+            else:
+                setattr(self, one.name, mine + theirs)
+
     def as_json(self) -> dict[str, Any]:
         return {
             "exchanges": self.exchanges,
@@ -111,15 +123,25 @@ MOST_FINDINGS = 1000
 
 def verify(exchanges: Iterable[Exchange]) -> Report:
     """Everything: exchanges, the streams and the states in them."""
-    report, streams = Report(), Streams(KEEP_ALL)
+    report = Report()
+    for step in steps(exchanges):
+        step(report)
+    return report
+
+
+def steps(exchanges: Iterable[Exchange]) -> Iterator[Callable[[Report], None]]:
+    """The work of verify(), exchange by exchange. Each adds to the report that it is given; any may be left out."""
+    streams = Streams(KEEP_ALL)
     for exchange in exchanges:
-        joined = streams.exchange(exchange)
-        verify_exchange(exchange, report)
-        verify_joined(joined, report)
+        yield partial(_step, exchange, streams.exchange(exchange))
     left = streams.finish()
     last = [stream.states[-1] for stream in left if stream.states]
-    verify_joined(Joined(left, [state for state in last if not state.ended and state.refused is None]), report)
-    return report
+    yield partial(verify_joined, Joined(left, [one for one in last if not one.ended and one.refused is None]))
+
+
+def _step(exchange: Exchange, joined: Joined, report: Report) -> None:
+    verify_exchange(exchange, report)
+    verify_joined(joined, report)
 
 
 def verify_exchange(exchange: Exchange, report: Report) -> None:
