@@ -162,3 +162,101 @@ def state(
         emit([dumps_pretty({"folders": [timeline_json(line) for line in lines]})])
     else:
         emit(state_lines(lines, _palette()))
+
+
+@app.command(
+    epilog="Examples: dissector explain '[80040803-30141506-0-533]' -r outlook.pcap    "
+    "dissector explain sync-issues.txt    dissector explain -r outlook.pcap --message 'Budget 2027'"
+)
+def explain(
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[VECTOR|FILE|-|CAPTURE]",
+            help="An error vector, or a Sync Issues text in a file or on standard input (-); with --message a capture.",
+        ),
+    ] = None,
+    read_file: ReadFile = None,
+    message: Annotated[
+        str | None,
+        typer.Option("--message", metavar="M", help="Why it was (not) sent: id, source key or part of the subject."),
+    ] = None,
+    form: Annotated[Brief, typer.Option("-T", help="Output format.")] = Brief.TEXT,
+    prefs: Prefs = None,
+    engine: EngineOption = Engine.AUTO,
+) -> None:
+    """An error vector of Outlook's Sync Issues in words, or why a message was sent, skipped or in conflict."""
+    if message is not None:
+        _explain_message(pick(what, read_file), message, form, prefs, engine)
+        return
+    from dissector.diagnose.vectors import vectors_in
+    from dissector.errors import DissectorError
+    from dissector.views.explain import returned_lines, vector_json, vector_lines
+    from dissector.views.json import dumps_pretty
+    from dissector.views.rows import rows_of
+
+    if what is None:
+        raise typer.BadParameter("give an error vector or a text with some, or --message", param_hint="VECTOR")
+    vectors = list(vectors_in(_text_of(what)))
+    if not vectors:
+        raise DissectorError(f"there is no error vector like [80040803-30141506-0-533] in {what!r}")
+    rows: list[Any] = []
+    codes = list(dict.fromkeys(code for vector in vectors for code in vector.codes))
+    if read_file is not None:
+        dissection, bar = opened(read_file, engine, prefs)
+        with dissection:
+            try:
+                rows = [
+                    row for exchange in dissection.exchanges() for row in rows_of(exchange) if row.return_code in codes
+                ]
+            finally:
+                bar.close()
+            complain(dissection)
+    if form is Brief.JSON:
+        made: dict[str, Any] = {"vectors": [vector_json(vector) for vector in vectors]}
+        if read_file is not None:
+            made["returned"] = [row.as_json() for row in rows]
+        emit([dumps_pretty(made)])
+        return
+    emit(vector_lines(vectors, _palette()))
+    if read_file is not None:
+        emit(["", "in the capture"])
+        emit(returned_lines(codes, rows, _palette()))
+
+
+def _text_of(what: str) -> str:
+    """A text that was typed in, or that of a file or of standard input."""
+    import sys
+    from pathlib import Path
+
+    from dissector.errors import DissectorError
+
+    if what == "-":
+        return sys.stdin.read()
+    if "[" not in what and "-" in what and not Path(what).exists():
+        return f"[{what}]"
+    try:
+        return Path(what).read_text(errors="replace") if "\n" not in what and Path(what).is_file() else what
+    except OSError as error:
+        raise DissectorError(f"{what}: {error.strerror or error}") from error
+
+
+def _explain_message(capture: str, message: str, form: Brief, prefs: Any, engine: Engine) -> None:
+    from dissector.diagnose.life import lives
+    from dissector.session.sync import records
+    from dissector.views.explain import life_json, life_lines
+    from dissector.views.json import dumps_pretty
+
+    dissection, bar = opened(capture, engine, prefs)
+    with dissection:
+        try:
+            found = lives(list(records(dissection.exchanges())), message)
+        finally:
+            bar.close()
+        complain(dissection)
+    if form is Brief.JSON:
+        emit([dumps_pretty({"objects": [life_json(life) for life in found]})])
+    else:
+        emit(life_lines(found, _palette()))
+    if not found:
+        raise typer.Exit(1)

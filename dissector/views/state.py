@@ -12,6 +12,7 @@ from dissector.session.versions import object_text
 from dissector.views.sync import Shown, change_json, idset_json, short_name, state_json
 from dissector.views.text import PLAIN, Palette, clock, printable
 
+SHOWN_AGAIN = 20
 WORDS = {
     Relation.EQUAL: "equal to",
     Relation.LATER: "later than",
@@ -39,8 +40,10 @@ def state_lines(lines: Iterable[Timeline], palette: Palette = PLAIN) -> Iterator
             before = point
         if line.again:
             yield f"  {palette.bad}came down again{palette.off}"
-            for one in line.again:
+            for one in line.again[:SHOWN_AGAIN]:
                 yield f"    {again_text(one)}"
+            if len(line.again) > SHOWN_AGAIN:
+                yield f"    ... and {len(line.again) - SHOWN_AGAIN} more (-T json has all)"
         yield ""
     if none:
         yield "no such folder was synchronized"
