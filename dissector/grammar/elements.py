@@ -248,23 +248,31 @@ class ElementReader:
 
     def _name(self, data: bytes, at: int) -> tuple[Named, int] | None:
         """The namedPropInfo at a place; None where it is not whole yet or (then there is trouble) not to be read."""
-        if len(data) - at < 17:
+        try:
+            return read_name(data, at)
+        except ValueError as error:
+            self._stop(self._base + self._at, str(error))
             return None
-        property_set, kind = uuid.UUID(bytes_le=data[at : at + 16]), data[at + 16]
-        at += 17
-        if kind == 0:
-            return (Named(property_set, _U32.unpack_from(data, at)[0]), at + 4) if len(data) - at >= 4 else None
-        if kind != 1:
-            self._stop(self._base + self._at, f"a property name of kind {kind}")
-            return None
-        end = data.find(b"\0\0", at, at + LONGEST_NAME)
-        while end >= 0 and (end - at) % 2:
-            end = data.find(b"\0\0", end + 1, at + LONGEST_NAME)
-        if end < 0:
-            if len(data) - at >= LONGEST_NAME:
-                self._stop(self._base + self._at, f"a property name of more than {LONGEST_NAME} bytes")
-            return None
-        return Named(property_set, decode_text(data[at:end], "utf-16-le")), end + 2
+
+
+def read_name(data: bytes, at: int) -> tuple[Named, int] | None:
+    """The namedPropInfo at a place and the offset behind it; None where it is not whole. Raises ValueError."""
+    if len(data) - at < 17:
+        return None
+    property_set, kind = uuid.UUID(bytes_le=data[at : at + 16]), data[at + 16]
+    at += 17
+    if kind == 0:
+        return (Named(property_set, _U32.unpack_from(data, at)[0]), at + 4) if len(data) - at >= 4 else None
+    if kind != 1:
+        raise ValueError(f"a property name of kind {kind}")
+    end = data.find(b"\0\0", at, at + LONGEST_NAME)
+    while end >= 0 and (end - at) % 2:
+        end = data.find(b"\0\0", end + 1, at + LONGEST_NAME)
+    if end < 0:
+        if len(data) - at >= LONGEST_NAME:
+            raise ValueError(f"a property name of more than {LONGEST_NAME} bytes")
+        return None
+    return Named(property_set, decode_text(data[at:end], "utf-16-le")), end + 2
 
 
 def elements_of(data: bytes, *, keep: int | None = None, offset: int = 0) -> Iterator[Element]:
@@ -337,8 +345,8 @@ def trace_element(
     """
     offset, end = base + element.offset, base + element.end
     if element.is_marker:
-        return trace(Marker, source, element.name, offset, end)
-    node = trace(PropValue, source, element.name, offset, end, **element.params(codepage, after))
+        return trace(Marker, source, MARKERS[element.tag], offset, end)
+    node = _property_tree(source, element, offset, end, codepage, after)
     if not element.tag >> 16 and node.children:
         node.children[0].labeller = NamedTag("no id")
     if node.end < end:
@@ -346,3 +354,17 @@ def trace_element(
         node.children.append(Node("Undecoded", source, node.end, end - node.end, rest))
         node.length = end - offset
     return node
+
+
+def _property_tree(
+    source: ByteSource, element: Element, offset: int, end: int, codepage: str | None, after: int
+) -> Node:
+    """The tree of a property, by the reading for its tag once properties are read compiled at all."""
+    if PropValue.__dict__.get("_rows") and type(source.data) is bytes:
+        from dissector.grammar.compiler.stream import element_tree
+
+        try:
+            return element_tree(source, element.tag, element.name, offset, end, element.params(codepage, after))
+        except Exception:
+            pass  # the interpreted reading says what is wrong
+    return trace(PropValue, source, element.name, offset, end, **element.params(codepage, after))

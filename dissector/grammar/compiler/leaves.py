@@ -13,6 +13,7 @@ from typing import Any
 from construct.expr import ExprMixin
 
 from dissector.grammar import base
+from dissector.grammar.compiler import runtime
 from dissector.grammar.compiler.expressions import Known, Unsupported
 from dissector.grammar.compiler.writer import Position, Writer
 
@@ -42,6 +43,8 @@ def bytes_integer(w: Writer, con: Any) -> str:
     if not isinstance(con.length, int) or con.length <= 0 or isinstance(con.swapped, ExprMixin):
         raise Unsupported("an integer whose size or order depends on the data")
     order = "little" if con.swapped else "big"
+    if order == "big" and not con.signed:
+        return w.converted(w.fixed(f"{con.length}s"), runtime.big_endian)
     return w.fixed(f"{con.length}s", f"{{v}} = int.from_bytes({{v}}, {order!r}, signed={bool(con.signed)})")
 
 
@@ -57,19 +60,19 @@ def floating(w: Writer, con: Any) -> str:
 
 
 def guid(w: Writer, con: Any) -> str:
-    return w.fixed("16s", "{v} = guid({v})")
+    return w.converted(w.fixed("16s"), runtime.guid)
 
 
 def object_id(w: Writer, con: Any) -> str:
-    return w.fixed("8s", "{v} = object_id({v})")
+    return w.converted(w.fixed("8s"), runtime.object_id)
 
 
 def long_term_id(w: Writer, con: Any) -> str:
-    return w.fixed("24s", "{v} = long_term_id({v})")
+    return w.converted(w.fixed("24s"), runtime.long_term_id)
 
 
 def big_endian_48(w: Writer, con: Any) -> str:
-    return w.fixed("6s", "{v} = int.from_bytes({v}, 'big')")
+    return w.converted(w.fixed("6s"), runtime.big_endian)
 
 
 def nothing(w: Writer, con: Any) -> str:
@@ -82,11 +85,8 @@ def taken(w: Writer, size: Any) -> str:
         if not isinstance(size.value, int) or size.value < 0:
             raise Unsupported(f"a size of {size.value}")
         return w.fixed(f"{size.value}s")
-    w.flush()
-    start = w.position
     stop, value = w.name("a"), w.name()
-    w.line(f"{stop} = {start} + {size}")
-    w.line(f"if not {start} <= {stop} <= {w.end}: raise Anomaly")
+    start = w.reach(size, stop)
     w.line(f"{value} = data[{start}:{stop}]")
     w.move(stop)
     w.compiled += 1
@@ -175,17 +175,22 @@ def padding(w: Writer, con: Any) -> str:
 
 
 def xid(w: Writer, con: Any) -> str:
-    raw, value = rest(w, con), w.name()
-    w.line(f"{value} = xid({raw})")
-    return value
+    raw = rest(w, con)
+    w.line(f"if len({raw}) < 17: raise Anomaly")
+    return w.converted(raw, runtime.xid)
+
+
+def xid_or_none(w: Writer, con: Any) -> str:
+    """An XID, or no bytes at all."""
+    raw = rest(w, con)
+    w.line(f"if 0 < len({raw}) < 17: raise Anomaly")
+    return w.converted(raw, runtime.xid_or_none)
 
 
 def sized_xid(w: Writer, con: Any) -> str:
-    size = w.fixed("B")
-    w.flush()
-    raw, value = taken(w, size), w.name()
-    w.line(f"{value} = xid({raw})")
-    return value
+    raw = taken(w, w.fixed("B"))
+    w.line(f"if len({raw}) < 17: raise Anomaly")
+    return w.converted(raw, runtime.xid)
 
 
 def counted_chars(w: Writer, con: Any) -> str:
@@ -198,16 +203,21 @@ def counted_chars(w: Writer, con: Any) -> str:
 
 def counted_text(w: Writer, con: Any) -> str:
     size = w.fixed("I")
-    w.flush()
+    if con.codec == "utf-16-le":  # written out: most of a dense stream is this
+        stop, value = w.name("a"), w.name()
+        start = w.reach(size, stop)
+        w.line("try:")
+        w.line(f"    {value} = utf_16_le_decode(data[{start}:{stop}], 'surrogatepass', True)[0]")
+        w.line(f"    {value} = {value}[:-1] if {value}[-1:] == '\\0' else Unterminated({value})")
+        w.line(f"except UnicodeDecodeError: {value} = data[{start}:{stop}]")
+        w.move(stop)
+        return value
     raw = taken(w, size)
     if con.codec is None:
         return raw
     value = w.name()
-    if con.codec == "utf-16-le":
-        w.line(f"{value} = counted_utf_16({raw})")
-    else:
-        codec = repr(con.codec) if con.codec else "P.get('codepage') or 'cp1252'"
-        w.line(f"{value} = counted_text({raw}, {codec}, {con.width})")
+    codec = repr(con.codec) if con.codec else "P.get('codepage') or 'cp1252'"
+    w.line(f"{value} = counted_text({raw}, {codec}, {con.width})")
     return value
 
 

@@ -1,8 +1,9 @@
 """Annotated rows: what a compiled reading leaves instead of a tree.
 
-A row is a tuple: a Form, then numbers and values. The Form says which nodes the tuple stands for (several fields of
-fixed size are one row), what they are called, and which element of the tuple is whose offset and whose value. So a
-reading makes a fraction of the objects of a tree; Nodes are made of the rows when somebody looks.
+A row is a tuple: the number of a Form, then numbers and values. The Form says which nodes the tuple stands for (several
+fields of fixed size are one row), what they are called, and which element of the tuple is whose offset and whose value.
+So a reading makes a fraction of the objects of a tree, and ones that the garbage collector does not have to look at;
+Nodes are made of the rows when somebody looks.
 """
 
 from __future__ import annotations
@@ -29,6 +30,13 @@ class Slot(NamedTuple):
     slot: int
 
 
+class Call(NamedTuple):
+    """A value made when it is looked at: a function of what stands in an element of the row."""
+
+    function: Callable[[Any], Any]
+    slot: int
+
+
 class Begin(NamedTuple):
     """A structure begins. name: a Slot for rows and for the outermost structure, which the caller names."""
 
@@ -39,7 +47,7 @@ class Begin(NamedTuple):
 
 
 class Leaf(NamedTuple):
-    """A field without parts. value and labeller: a Slot, or what they are."""
+    """A field without parts. value and labeller: a Slot, or what they are; a value may be a Call."""
 
     name: str | Slot
     spec: str
@@ -71,11 +79,13 @@ Item = Begin | Leaf | Leaves | End
 class Form:
     """What rows of one kind stand for: items in the order of the bytes. `make` adds their nodes to a tree."""
 
-    __slots__ = ("_make", "items")
+    __slots__ = ("_make", "items", "number")
 
     def __init__(self, items: tuple[Item, ...]) -> None:
         self.items = items
         self._make: Maker | None = None
+        self.number = len(FORMS)
+        FORMS.append(self)
 
     @property
     def make(self) -> Maker:
@@ -89,17 +99,11 @@ Maker = Callable[[Row, ByteSource, list[Node]], None]
 the outermost."""
 
 
-class _Made:
-    """In place of a Form in rows whose node was made by the interpreted reading: (MADE, node)."""
+FORMS: list[Form] = []
+"""All forms, by number. They belong to the grammar: how many there can be does not depend on data."""
 
-    __slots__ = ()
-
-    @staticmethod
-    def make(row: Row, source: ByteSource, open_nodes: list[Node]) -> None:
-        open_nodes[-1].children.append(row[1])
-
-
-MADE = _Made()
+MADE = -1
+"""Instead of the number of a form: the row is (MADE, node), whose node was made by the interpreted reading."""
 
 
 def maker(form: Form) -> Maker:
@@ -115,6 +119,8 @@ def maker(form: Form) -> Maker:
         return name
 
     def text(value: Any) -> str:
+        if isinstance(value, Call):
+            return f"{constant(value.function)}(row[{value.slot}])"
         return f"row[{value.slot}]" if isinstance(value, Slot) else constant(value)
 
     def place(at: Place) -> str:
@@ -169,7 +175,10 @@ def nodes_of(rows: list[Row], source: ByteSource) -> list[Node]:
     holder = Node("", source, 0)
     open_nodes = [holder]
     for row in rows:
-        row[0].make(row, source, open_nodes)
+        if row[0] == MADE:
+            open_nodes[-1].children.append(row[1])
+        else:
+            FORMS[row[0]].make(row, source, open_nodes)
     return holder.children
 
 
@@ -181,7 +190,7 @@ class LazyNode(Node):
     def __init__(self, name: str, source: ByteSource, offset: int, end: int, rows: list[Row]) -> None:
         self.name, self.source, self.offset, self.length = name, source, offset, end - offset
         self.value, self.diagnostics, self.secret = None, [], False
-        first = rows[0][0].items[0]
+        first: Any = FORMS[rows[0][0]].items[0]
         self.spec, self.labeller = (
             rows[0][one.slot] if isinstance(one, Slot) else one for one in (first.spec, first.labeller)
         )
@@ -203,8 +212,8 @@ class LazyNode(Node):
 
 def tree_of(rows: list[Row], source: ByteSource, name: str, offset: int, end: int) -> Node:
     """The tree of a whole reading, its children made when they are looked at."""
-    form = rows[0][0]
-    if form is not MADE and isinstance(form.items[0], Begin):
+    number = rows[0][0]
+    if number != MADE and isinstance(FORMS[number].items[0], Begin):
         return LazyNode(name, source, offset, end, rows)
     (made,) = nodes_of(rows, source)
     return made

@@ -15,7 +15,7 @@ from construct import ConstructError
 from dissector.grammar import base
 from dissector.grammar.base import MAX_DEPTH, Traced, When
 from dissector.grammar.compiler.expressions import Known, Scope, Unsupported, fields_used, looks_outside, text_of
-from dissector.grammar.compiler.leaves import LEAVES, is_leaf, key_of, number_format, read_leaf
+from dissector.grammar.compiler.leaves import LEAVES, is_leaf, key_of, number_format, read_leaf, xid_or_none
 from dissector.grammar.compiler.tables import ByKey, ByMark, ByTag, Columns
 from dissector.grammar.compiler.writer import Target, Text, Writer
 
@@ -44,7 +44,8 @@ def content(w: Writer, con: Any, target: Target, want: bool) -> str:
 def property_tag(w: Writer, con: Any, target: Target, want: bool) -> str:
     """The words for a tag depend on the names that the session knows."""
     value = read_leaf(w, con)
-    if w.rows and not con.address_book:
+    like = w.like.get(w.path[-1]) if len(w.path) == 1 else None
+    if w.rows and not con.address_book and (like is None or like.value >= NAMED_FROM):
         w.flush()
         usual = w.constant(target.labeller)
         words = w.name("l")
@@ -68,16 +69,10 @@ def layout(w: Writer, con: Any, target: Target, want: bool) -> str:
     w.begin(target)
     for field in con.subcons:
         wanted = want or field.name in w.used
-        known = w.known.get(field.name) if outer.parent is None else None
-        value: Any
-        if known is not None:
-            value = known_field(w, field, known)
-        elif field.optional is not None:
-            value = optional(w, field, wanted)
-        else:
-            value = w.field(field, field.name, wanted)
+        reading = optional if field.optional is not None else required
+        value = reading(w, field, wanted)
         if wanted:
-            scope.fields[field.name] = value
+            scope.fields[field.name] = w.like.get(field.name, value) if outer.parent is None else value
         values.append((field.name, text_of(w, value)))
     w.finish(target)
     w.scope = outer
@@ -90,12 +85,8 @@ def layout(w: Writer, con: Any, target: Target, want: bool) -> str:
     return made
 
 
-def known_field(w: Writer, field: Traced, value: Known) -> Known:
-    """A field whose bytes were looked at before: they are passed over."""
-    target = Target(field.name, field.spec, field.labeller, w.position)
-    w.skip(field.subcon.sizeof())
-    w.leaf(target, text_of(w, value))
-    return value
+def required(w: Writer, field: Traced, want: bool) -> str:
+    return w.field(field, field.name, want)
 
 
 def optional(w: Writer, field: Traced, want: bool) -> Any:
@@ -221,6 +212,7 @@ def called(w: Writer, table: Any, key: str, target: Target) -> str:
     """Call the function that a table has for a key, for the rest of a node."""
     name = w.constant(table, "T")
     w.flush()
+    w.calls = True
     stop = w.name("a")
     if not w.rows:
         value = w.name()
@@ -314,9 +306,8 @@ def counted_rows(w: Writer, row: Traced, count: str, target: Target, want: bool)
     def numbers() -> None:
         """All of them in one struct call."""
         size = {"B": 1, "H": 2, "I": 4, "Q": 8}[str(number).upper()]
-        start, stop = w.position, w.name("a")
-        w.line(f"{stop} = {start} + {count} * {size}")
-        w.line(f"if not {start} <= {stop} <= {w.end}: raise Anomaly")
+        stop = w.name("a")
+        start = w.reach(f"{count} * {size}", stop)
         w.line(f"{value} = list(unpack_from(f'<{{{count}}}{number}', data, {start}))")
         w.compiled += 1
         w.move(stop)
@@ -330,7 +321,7 @@ def counted_rows(w: Writer, row: Traced, count: str, target: Target, want: bool)
             w.line(f"{value} = []")
         w.line(f"for {index} in range({count}):")
         with w.indented():
-            each_row(w, row, index, at, value if want else "")
+            each_row(w, row, index, at, value if want else "", want)
             if not takes_bytes(row.subcon):
                 w.line(f"if {index} == 0xFFFF and {at} == {start}: raise Anomaly")
         w.move(at)
@@ -343,8 +334,8 @@ def counted_rows(w: Writer, row: Traced, count: str, target: Target, want: bool)
     return value
 
 
-def each_row(w: Writer, row: Traced, index: str, at: str, collect: str) -> None:
-    """The body of a loop: one row, from `at` on, which is moved behind it."""
+def each_row(w: Writer, row: Traced, index: str, at: str, collect: str, want: bool) -> None:
+    """The body of a loop: one row, from `at` on, which is moved behind it. collect: the list that it is added to."""
     before = w.scope.fields.get("_index")
     w.scope.fields["_index"] = index
     w.move(at)
@@ -352,7 +343,7 @@ def each_row(w: Writer, row: Traced, index: str, at: str, collect: str) -> None:
     if w.rows:
         name = Text(w.name("s"))
         w.line(f"{name.source} = f'[{{{index}}}]'")
-    found = w.field(row, name, bool(collect))
+    found = w.field(row, name, want)
     w.settle()
     if collect:
         w.line(f"{collect}.append({found})")
@@ -384,7 +375,8 @@ def around_rows(
     _ = filled
 
 
-def rows_to_end(w: Writer, con: Any, target: Target, want: bool) -> str:
+def rows_to_end(w: Writer, con: Any, target: Target, want: bool, gather: bool = False) -> str:
+    """gather: the variable holds a list of the rows even where their values are not wanted (as they were read)."""
     w.flush()
     value = w.name()
 
@@ -392,13 +384,13 @@ def rows_to_end(w: Writer, con: Any, target: Target, want: bool) -> str:
         start, index, at = w.here(), w.name("i"), w.name("a")
         w.settle()
         w.line(f"{at}, {index} = {start}, 0")
-        if want:
+        if want or gather:
             w.line(f"{value} = []")
         w.line(f"while {at} < {w.end}:")
         with w.indented():
             before = w.name("b")
             w.line(f"{before} = {at}")
-            each_row(w, con.row, index, at, value if want else "")
+            each_row(w, con.row, index, at, value if want or gather else "", want)
             if not takes_bytes(con.row.subcon):
                 w.line(f"if {at} == {before}: raise Anomaly")
             w.line(f"{index} += 1")
@@ -413,7 +405,9 @@ def rows_to_end(w: Writer, con: Any, target: Target, want: bool) -> str:
 
 def change_list(w: Writer, con: Any, target: Target, want: bool) -> str:
     """xid._PredecessorChangeList: rows to the end whose order is looked at where a tree is made."""
-    value = rows_to_end(w, con, target, want or w.rows)
+    if want and w.rows:
+        raise Unsupported("a change list that other fields depend on")
+    value = rows_to_end(w, con, target, want, gather=w.rows)
     if w.rows:
         w.settle()
         w.line(f"ascending({value})")
@@ -430,7 +424,7 @@ def rows_until(w: Writer, con: Any, target: Target, want: bool) -> str:
         w.line(f"{value} = []")
         w.line("while True:")
         with w.indented():
-            each_row(w, con.row, index, at, value)
+            each_row(w, con.row, index, at, value, True)
             w.line(f"{index} += 1")
             w.line(f"if {value}[-1].get({con.field!r}) == {last}: break")
         w.move(at)
@@ -465,10 +459,8 @@ def sized(w: Writer, con: Any, target: Target, want: bool) -> str:
 
 def inside(w: Writer, size: str, con: Any, target: Target, want: bool) -> str:
     """Read a construct in exactly so many bytes."""
-    w.flush()
-    start, stop = w.position, w.name("e")
-    w.line(f"{stop} = {start} + {size}")
-    w.line(f"if not {start} <= {stop} <= {w.end}: raise Anomaly")
+    stop = w.name("e")
+    w.reach(size, stop)
     with w.region(stop):
         return w.content(con, target, want)
 
@@ -484,11 +476,9 @@ def counted(w: Writer, con: Any, target: Target, want: bool) -> str:
     size_target = Target(field.name, field.spec, field.labeller, w.position)
     size = read_leaf(w, field.subcon)
     item = w.leaf_item(size_target, size)
-    w.flush()
     if con.opaque:
-        start, stop, value = w.position, w.name("e"), w.name()
-        w.line(f"{stop} = {start} + {size}")
-        w.line(f"if not {start} <= {stop} <= {w.end}: raise Anomaly")
+        stop, value = w.name("e"), w.name()
+        start = w.reach(size, stop)
         w.line(f"{value} = data[{start}:{stop}]")
         w.move(stop)
         w.leaf(target, value)
@@ -499,6 +489,10 @@ def counted(w: Writer, con: Any, target: Target, want: bool) -> str:
 
 
 def maybe_empty(w: Writer, con: Any, target: Target, want: bool) -> str:
+    if key_of(con.subcon) == "xid._Xid._parse":
+        found = xid_or_none(w, con.subcon)
+        w.leaf(target, found)
+        return found
     w.flush()
     value = w.name()
 

@@ -19,7 +19,7 @@ from dissector.grammar.properties import ColumnValues, Encoding
 Function = Callable[..., Any]
 Part = tuple[Function, Any, str]
 MOST_TAGS = 4096
-MOST_COLUMN_SETS = 256
+MOST_COLUMN_SETS = 512
 UNNAMED, NAMED_FROM = 0x00000102, 0x80000000
 
 
@@ -126,6 +126,7 @@ class Columns(Table):
         super().__init__(rows, spec)
         self.con = con
         self.seen: dict[Any, Any] = {}
+        self.made = 0
 
     def function(self, columns: Any, flag: Any, params: Mapping[str, Any]) -> Function:
         if columns is None:
@@ -139,9 +140,12 @@ class Columns(Table):
         con = ColumnValues(columns, flag, self.con.encoding)
         if found < units.HOT_COLUMNS:
             if len(self.seen) >= MOST_COLUMN_SETS:
-                self.seen.clear()
+                self.seen = {known: made for known, made in self.seen.items() if not isinstance(made, int)}
             self.seen[key] = found + 1
             return self.interpreted(con)
+        if self.made >= MOST_COLUMN_SETS:
+            return self.interpreted(con)
+        self.made += 1
         fields = con.fields(Container(_params=params), "")
         function = self.seen[key] = self.whole(FixedColumns(con, fields))
         return function

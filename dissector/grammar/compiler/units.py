@@ -6,9 +6,9 @@ Making one takes about a millisecond, so only what is used often is compiled (HO
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from codecs import utf_16_le_decode
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from struct import unpack_from
 from typing import Any
 
@@ -21,7 +21,6 @@ from dissector.grammar.compiler.writer import Position, Target, Text, Writer
 from dissector.grammar.forms import Unterminated
 from dissector.grammar.names import codec_name
 from dissector.grammar.properties import NO_NAMES, NamedTag
-from dissector.model.pcl import Xid
 
 HOT_COLUMNS = 8
 """How many rows with the same columns are read interpreted before a reader is made for them."""
@@ -40,16 +39,6 @@ def words_for_tag(tag: int, params: Mapping[str, Any], usual: Any) -> Any:
     """The labeller of the tag of a named property."""
     name = (params.get("named") or NO_NAMES).get(tag >> 16)
     return NamedTag(name) if name else usual
-
-
-def counted_utf_16(raw: bytes) -> str | bytes:
-    """fasttransfer.CountedText in UTF-16LE."""
-    if len(raw) % 2:
-        return raw
-    decoded = runtime.utf_16(raw)
-    if isinstance(decoded, bytes):
-        return raw
-    return decoded[:-1] if raw.endswith(b"\0\0") else Unterminated(decoded)
 
 
 def counted_text(raw: bytes, codec: str, width: int) -> str | bytes:
@@ -72,20 +61,14 @@ def text_to_end(raw: bytes, codec: str) -> str | bytes:
     return decoded if ends else Unterminated(decoded)
 
 
-def ascending(xids: Sequence[Xid]) -> None:
-    """A change list out of order is remarked on by the interpreted reading."""
-    namespaces = [xid[0].bytes_le for xid in xids]
-    if any(first >= second for first, second in pairwise(namespaces)):
-        raise runtime.Anomaly
-
-
 NAMES: Mapping[str, Any] = {
     "Anomaly": runtime.Anomaly,
     "Container": Container,
-    "ascending": ascending,
+    "Unterminated": Unterminated,
+    "ascending": runtime.ascending,
+    "big_endian": runtime.big_endian,
     "codec_name": codec_name,
     "counted_text": counted_text,
-    "counted_utf_16": counted_utf_16,
     "first": runtime.first,
     "guid": runtime.guid,
     "interpret": runtime.interpret,
@@ -99,8 +82,10 @@ NAMES: Mapping[str, Any] = {
     "text_to_end": text_to_end,
     "unpack_from": unpack_from,
     "utf_16": runtime.utf_16,
+    "utf_16_le_decode": utf_16_le_decode,
     "words_for_tag": words_for_tag,
     "xid": runtime.xid,
+    "xid_or_none": runtime.xid_or_none,
 }
 """What emitted code may call."""
 
@@ -112,7 +97,7 @@ def write(
     spec: str = "",
     closed: bool = False,
     begun: bool = False,
-    known: Mapping[str, Any] | None = None,
+    like: Mapping[str, Any] | None = None,
 ) -> Unit:
     """The function for a construct.
 
@@ -120,19 +105,20 @@ def write(
     with every row, name is that of the outermost node. P: the arguments of parse() by name. Both raise, whatever it
     may be, where the interpreted reading has to say what is wrong.
     closed: for use from other functions, without a context around it. begun: the caller begins and finishes the node.
-    known: values of fields of the layout that the
-    function is made for. Raises Unsupported.
+    like: values of fields of the layout which decide how the
+    others are read: the function is for all values that decide the same. Raises Unsupported.
     """
     from dissector.grammar.compiler.rules import content
 
     writer = Writer(rows, con, content, closed)
-    writer.known = {name: Known(value) for name, value in (known or {}).items()}
+    writer.like = {name: Known(value) for name, value in (like or {}).items()}
     target = Target(Text("name"), spec_of(con) or spec, labeller_of(con), Position("at"), begun=begun)
     if closed:
         value = writer.attempt(con, target, not rows)
     else:
-        writer.line("P['_origin'] = at")
         value = writer.content(con, target, not rows)
+        if writer.calls:
+            writer.lines.insert(0, "    P['_origin'] = at")
     writer.settle()
     writer.line(f"return {writer.position}" if rows else f"return {value}, {writer.position}")
     if not closed and writer.interpreted > writer.compiled:

@@ -26,7 +26,7 @@ from dissector.grammar.compiler.expressions import (
     fields_used,
     text_of,
 )  # fmt: skip
-from dissector.grammar.compiler.rows import Begin, End, Form, Item, Leaf, Leaves, Place, Slot
+from dissector.grammar.compiler.rows import Begin, Call, End, Form, Item, Leaf, Leaves, Place, Slot
 
 
 class Position(NamedTuple):
@@ -110,16 +110,22 @@ class Writer:
         self.constants: dict[str, Any] = {}
         self.by_id: dict[int, str] = {}
         self.names = 0
+        self.unsigned: set[str] = set()
+        """Variables that hold numbers which cannot be negative."""
+        self.raw: dict[str, Callable[[Any], Any]] = {}
+        """Variables that hold bytes, and what makes values of them: in rows that is done when they are looked at."""
         self.run: list[Field] = []
         self.run_start = Position("at")
         self.items: list[_Item] = []
         self.position = Position("at")
         self.end = "end"
         self.scope = Scope(None, closed)
-        self.known: dict[str, Known] = {}
+        self.like: dict[str, Known] = {}
         self.path: list[str] = []
         self.notes: list[str] = []
         self.compiled = self.interpreted = 0
+        self.calls = False
+        """Whether something is called that may call constructs."""
 
     # -- text ---------------------------------------------------------------------------------
 
@@ -176,12 +182,17 @@ class Writer:
         self.run.append(Field(format, variable, tuple(one.format(v=variable) for one in after)))
         self.position = Position(self.position.base, self.position.plus + struct.calcsize("<" + format))
         self.compiled += 1
+        if format in ("B", "H", "I", "Q"):
+            self.unsigned.add(variable)
         return variable
 
-    def skip(self, size: int) -> None:
-        """Bytes of the run whose value is known."""
-        self.fixed(f"{size}x")
-        self.run[-1] = self.run[-1]._replace(variable="")
+    def converted(self, variable: str, function: Callable[[Any], Any]) -> str:
+        """The value that a function makes of the bytes in a variable; it must not fail."""
+        if self.rows:
+            self.raw[variable] = function
+        else:
+            self.later(f"{variable} = {function.__name__}({variable})")
+        return variable
 
     def flush(self) -> None:
         """Read the run: one check, one struct call."""
@@ -190,9 +201,7 @@ class Writer:
         run, self.run = self.run, []
         start, stop = self.run_start, self.position
         self.need(str(stop))
-        if not any(field.variable for field in run):
-            pass
-        elif len(run) == 1 and run[0].format == "B":
+        if len(run) == 1 and run[0].format == "B":
             self.line(f"{run[0].variable} = data[{start}]")
         elif len(run) == 1 and run[0].format.endswith("s"):
             self.line(f"{run[0].variable} = data[{start}:{stop}]")
@@ -200,7 +209,7 @@ class Writer:
             reader = f"read_{''.join(field.format for field in run)}"
             if reader not in self.constants:
                 self.constants[reader] = struct.Struct("<" + "".join(field.format for field in run)).unpack_from
-            variables = [field.variable for field in run if field.variable]
+            variables = [field.variable for field in run]
             self.line(f"{', '.join(variables)}{',' * (len(variables) == 1)} = {reader}(data, {start})")
         for field in run:
             for statement in field.after:
@@ -209,6 +218,17 @@ class Writer:
     def need(self, place: str) -> None:
         """The data must reach to a place."""
         self.line(f"if {place} > {self.end}: raise Anomaly")
+
+    def reach(self, size: str, stop: str) -> Position:
+        """Set the variable `stop` to so many bytes behind here and check it. Returns where they begin."""
+        self.flush()
+        start = self.position
+        self.line(f"{stop} = {start} + {size}")
+        if size.split(" * ")[0] in self.unsigned:
+            self.need(stop)
+        else:
+            self.line(f"if not {start} <= {stop} <= {self.end}: raise Anomaly")
+        return start
 
     def move(self, place: str | Position) -> None:
         """Reading goes on at another place; the run is read by then."""
@@ -266,7 +286,10 @@ class Writer:
             return slots.setdefault(source, len(slots) + 1)
 
         def operand(value: Any) -> Any:
-            return Slot(slot(value.source)) if isinstance(value, Text) else value
+            if not isinstance(value, Text):
+                return value
+            function = self.raw.get(value.source)
+            return Slot(slot(value.source)) if function is None else Call(function, slot(value.source))
 
         def place(at: Position) -> Place:
             return Place(slot(at.base), at.plus)
@@ -289,8 +312,7 @@ class Writer:
             made.append(
                 Leaf(operand(item.name), item.spec, operand(item.labeller), start, place(item.end), operand(item.value))
             )
-        form = self.constant(Form(tuple(made)), "F")
-        self.line(f"out(({', '.join((form, *slots))}))")
+        self.line(f"out(({', '.join((str(Form(tuple(made)).number), *slots))}))")
 
     # -- branches -------------------------------------------------------------------------------
 
@@ -333,7 +355,13 @@ class Writer:
 
     def content(self, con: Any, target: Target, want: bool) -> str:
         """Read a construct as what is left of a node. Returns source text of its value ('None' if not wanted)."""
-        return self.content_of(self, con, target, want)
+        value = self.content_of(self, con, target, want)
+        function = self.raw.get(value) if want else None
+        if function is None:
+            return value
+        made = self.name()
+        self.later(f"{made} = {function.__name__}({value})")
+        return made
 
     def field(self, field: Traced, name: str | Text, want: bool) -> str:
         """Read a named field (or a row)."""
@@ -359,6 +387,7 @@ class Writer:
     def interpret(self, con: Any, target: Target) -> str:
         """Call the construct itself at this place."""
         self.settle()
+        self.calls = True
         variable, stop = self.name(), self.name("a")
         scopes: list[str] = []
         scope = self.scope
