@@ -93,6 +93,8 @@ def preferences(pairs: Iterable[str] | None) -> dict[str, str]:
         name, colon, value = pair.partition(":")
         if not colon or not name:
             raise typer.BadParameter(f"{pair!r} is not NAME:VALUE", param_hint="-o")
+        if name == "tls.keylog_file" and not os.access(value, os.R_OK):
+            raise DissectorError(f"-o {name}: {value or 'no file'} cannot be read")
         made[name] = value
     return made
 
@@ -103,7 +105,14 @@ def opened(capture: str, engine: Engine, prefs: Iterable[str] | None) -> Any:
 
     source: Any = sys.stdin.buffer if capture == "-" else capture
     bar = Progress()
-    dissection = dissect(source, engine=engine.value, options=preferences(prefs), progress=bar.update)
+    options = preferences(prefs)
+    for name in options:
+        if name != "tls.keylog_file" and engine is not Engine.PYSHARK:
+            raise typer.BadParameter(
+                f"{name!r} is a preference of tshark: it needs --engine pyshark (ours: tls.keylog_file)",
+                param_hint="-o",
+            )
+    dissection = dissect(source, engine=engine.value, options=options, progress=bar.update)
     return dissection, bar
 
 
@@ -161,18 +170,29 @@ def emit(lines: Iterable[str]) -> None:
     """Write lines: the first one at once, then more and more at a time."""
     batch: list[str] = []
     size, most = 0, 1
-    write, flush = sys.stdout.write, sys.stdout.flush
     flush_each = sys.stdout.isatty()
     for line in lines:
         batch.append(line)
         size += len(line)
         if flush_each or len(batch) >= most or size > MOST_HELD:
-            write("\n".join(batch) + "\n")
-            flush()
+            _write("\n".join(batch) + "\n")
             batch.clear()
             size, most = 0, min(2 * most, 256)
     if batch:
-        write("\n".join(batch) + "\n")
+        _write("\n".join(batch) + "\n")
+
+
+def _write(text: str) -> None:
+    """Write to stdout. Who reads it may have had enough: then the program ends quietly, as a fine one."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise DissectorError(f"cannot write the output: {error.strerror or error}") from error
 
 
 MOST_HELD = 1 << 16
@@ -194,8 +214,17 @@ def json_array(items: Iterable[str]) -> Iterator[str]:
 
 def complain(dissection: Any) -> None:
     """What the reading of the file ran into, on stderr."""
-    for problem in dissection.capture.summary.diagnostics:
-        print(f"dissector: {dissection.capture.summary.path}: {problem.message}", file=sys.stderr)
+    summary = dissection.capture.summary
+    for problem in summary.diagnostics:
+        print(f"dissector: {summary.path}: {problem.message}", file=sys.stderr)
+    closed = [one for one in dissection.tally.opaque if one.kind == "tls"]
+    if closed and not dissection.tracker.sessions:
+        names = ", ".join(sorted({one.label for one in closed if one.label})) or "no server name"
+        print(
+            f"dissector: {summary.path}: {len(closed)} TLS connections ({names}) stayed closed, nothing else is MAPI; "
+            "give the keys of this session with -o tls.keylog_file:FILE (tshark opens them)",
+            file=sys.stderr,
+        )
 
 
 @app.command(name="list", epilog="Example: dissector list outlook.pcap -Y 'RopSaveChangesMessage or error != 0'")
@@ -219,7 +248,7 @@ def list_command(
         rows = (row for exchange in dissection.exchanges() for row in rows_of(exchange) if test(row))
         try:
             if form is Format.TEXT:
-                emit(list_lines(rows, coloured()))
+                emit(list_lines(rows, coloured(), lambda: dissection.capture.summary.first_time))
             else:
                 lines = (dumps(row.as_json()) for row in rows)
                 emit(json_array(lines) if form is Format.JSON else lines)
@@ -370,6 +399,7 @@ def info(
         finally:
             bar.close()
         emit([dumps_pretty(facts)] if form is Brief.JSON else info_lines(facts, coloured()))
+        complain(dissection)
 
 
 @app.command(epilog="Example: dissector verify outlook.pcap -T json")
@@ -416,7 +446,7 @@ def decode(
     if kind == "list":
         emit(f"{name:32} {about}" for name, about in kinds())
         return
-    node = decode_bytes(kind, _bytes_of(file))
+    node = decode_bytes(kind, _bytes_of(file, kind))
     if form is Brief.JSON:
         emit([dumps_pretty(node_json(node))])
     else:
@@ -429,7 +459,7 @@ def decode(
         raise typer.Exit(1)
 
 
-def _bytes_of(file: str) -> bytes:
+def _bytes_of(file: str, kind: str) -> bytes:
     """The bytes of a file or of standard input; a hex dump is turned into the bytes it shows."""
     from dissector.views.hexdump import from_hexdump
 
@@ -437,10 +467,21 @@ def _bytes_of(file: str) -> bytes:
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise DissectorError(f"{file}: {error.strerror or error}") from error
+    if not raw:
+        raise DissectorError(f"{file}: there are no bytes to decode")
     try:
-        dumped = from_hexdump(raw.decode("ascii"))
+        text = raw.decode("ascii")
     except UnicodeDecodeError:
-        dumped = None
+        return raw
+    dumped = from_hexdump(text)
+    if (
+        dumped is None
+        and not kind.startswith(("mapihttp", "state"))
+        and all(one.isprintable() or one.isspace() for one in text)
+    ):
+        raise DissectorError(
+            f"{file}: this is text, but no hex dump of a form that is known (xxd, hexdump -C, bare hex)"
+        )
     return raw if dumped is None else dumped
 
 

@@ -39,6 +39,9 @@ def open_capture(
     try:
         opened = tshark.TsharkCapture(path if named else native.file, options, progress)
     except EngineError as error:
+        if tshark.gives_keys(options or {}):
+            native.close()
+            raise
         native.notes.append(f"there are keys for TLS, but it stays closed: {error}")
         return native
     native.close()

@@ -20,6 +20,7 @@ from lark import Lark, Transformer, v_args
 from lark.exceptions import UnexpectedEOF, UnexpectedInput, VisitError
 
 from dissector.errors import FilterError
+from dissector.grammar.names import error_code
 from dissector.grammar.rops import BY_NAME
 from dissector.views.rows import Row
 
@@ -71,6 +72,12 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 }
 OPERATORS["~"] = OPERATORS["matches"]
 
+MOST_NESTED = 200
+"""Parentheses and negations of an expression, at the most."""
+
+NUMBERS = frozenset(("rop_id", "exchange", "frame", "time", "error", "session", "logon_id", "index", "handle"))
+"""Fields of ROP rows that are compared with numbers."""
+
 Test = Callable[[Any], bool]
 Fields = Mapping[str, Callable[[Any], Any]]
 
@@ -92,6 +99,20 @@ class _Tests(Transformer[Any, Test]):
             raise FilterError(f"-Y: no field is called {str(name)!r}; there are {known}, and ROP names")
         return field
 
+    def wanted(self, name: str, symbol: str, want: Any) -> Any:
+        """The value to compare with. An error may be given by name; a ROP that does not exist is told."""
+        if self.fields is not FIELDS or symbol in ("contains", "matches", "~") or not isinstance(want, str):
+            return want
+        if name == "rop" and want not in BY_NAME:
+            raise FilterError(f"-Y: no ROP is called {want}; `dissector rops` lists them")
+        if name == "error":
+            code = error_code(want)
+            if code is not None:
+                return code
+        if name in NUMBERS:
+            raise FilterError(f"-Y: {name} is compared with a number, {want!r} is none")
+        return want
+
     def number(self, text: str) -> float | int:
         return float(text) if "." in text else int(text, 0)
 
@@ -103,6 +124,7 @@ class _Tests(Transformer[Any, Test]):
 
     def compare(self, name: str, symbol: str, want: Any) -> Test:
         field, test = self.field(name), OPERATORS[symbol]
+        want = self.wanted(name, symbol, want)
         if symbol in ("matches", "~"):
             try:
                 re.compile(str(want))
@@ -156,6 +178,8 @@ def compile_filter(expression: str, fields: Fields = FIELDS) -> Test:
     """A test of rows. fields: what they have. Raises FilterError with the place where the expression does not parse."""
     if not expression.strip():
         return lambda row: True
+    if len(re.findall(r"\(|!|\bnot\b", expression)) > MOST_NESTED:
+        raise FilterError(f"-Y: the expression has more than {MOST_NESTED} parentheses and negations")
     try:
         return _Tests(fields).transform(_parser().parse(expression))
     except UnexpectedInput as error:

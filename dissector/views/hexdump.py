@@ -16,7 +16,7 @@ def hexdump(data: bytes, start: int = 0) -> Iterator[str]:
         yield f"{start + at:04x}  {left:<23}  {right:<23}  {line.translate(PRINTABLE).decode('ascii')}"
 
 
-OFFSET = re.compile(r"\s*(?:0x)?([0-9a-fA-F]{4,8})(:?)\s+")
+OFFSET = re.compile(r"\s*(?:0x)?([0-9a-fA-F]{4,8})(:?)(?:\s+|$)")
 
 
 def from_hexdump(text: str) -> bytes | None:

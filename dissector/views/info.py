@@ -45,7 +45,11 @@ def gather(dissection: Dissection) -> dict[str, Any]:
         "http": {"exchanges": tally.http_exchanges, "not_mapi": tally.http_other},
         "rpc": {"calls": tally.rpc_calls, "not_mapi": dict(tally.rpc_other), "control": dict(tally.rpc_control)},
         "opaque": [
-            {"kind": one.kind, "label": one.label, "bytes": one.bytes, "frame": one.first_frame} for one in tally.opaque
+            {
+                "kind": one.kind, "label": one.label, "version": one.version, "bytes": one.bytes,
+                "frame": one.first_frame,
+            }
+            for one in tally.opaque
         ],
         "sessions": [
             {
@@ -139,7 +143,10 @@ def info_lines(facts: dict[str, Any], colour: bool) -> Iterator[str]:
             yield from lines(counts)
     unread = table("Not read, and why", "count", "what")
     for one in facts["opaque"]:
-        unread.add_row(f"{one['bytes']} bytes", f"frame {one['frame']}: {one['label']}")
+        what = one["label"]
+        if one["kind"] == "tls":
+            what = f"{one['version'] or 'TLS'}, {what or 'no server name'}: closed, there is no key for it"
+        unread.add_row(f"{one['bytes']} bytes", f"frame {one['frame']}: {what}")
     for name, count in facts["rpc"]["not_mapi"].items():
         unread.add_row(str(count), f"DCE/RPC calls of {name}: not an Exchange interface")
     for one in facts["trouble"]:

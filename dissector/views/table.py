@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from dissector.grammar.rops.base import RopDef
-from dissector.verify import Report
+from dissector.verify import Finding, Report
 from dissector.views.rows import Row
 from dissector.views.text import COLOUR, PLAIN
 
 HEAD = f"{'exch':>5} {'frame':>6} {'time':>10}  {'ROP or (call)':<43} {'handle':>13} {'result':<10} summary"
 
 
-def list_lines(rows: Iterable[Row], colour: bool) -> Iterator[str]:
-    """One line per row; time is relative to the first row, as in tshark. On a terminal lines are cut to its width."""
+def list_lines(rows: Iterable[Row], colour: bool, started: Callable[[], float | None] = lambda: None) -> Iterator[str]:
+    """One line per row, in order of completion. On a terminal lines are cut to its width.
+
+    Time counts from the first frame of the capture, as in tshark; started() gives it once rows come.
+    """
     palette = COLOUR if colour else PLAIN
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     yield palette.dim + HEAD[:width] + palette.off
     first: float | None = None
     exchange = 0
     for row in rows:
-        first = row.time if first is None else first
+        if first is None:
+            first = started()
+            first = row.time if first is None else first
         same = row.exchange == exchange
         exchange = row.exchange
         where = " " * 23 if same else f"{row.exchange:5} {row.frame:6} {row.time - first:10.6f}"
@@ -48,11 +53,19 @@ def _result(row: Row) -> str:
 def report_lines(report: Report, colour: bool) -> Iterator[str]:
     """The verification in words, findings first."""
     palette = COLOUR if colour else PLAIN
+    groups: dict[str, list[Finding]] = {}
     for one in report.findings:
-        yield f"{palette.bad}exchange {one.exchange} frame {one.frame} {one.pdu}: {one.message}{palette.off}"
+        groups.setdefault(one.message, []).append(one)
+    for message, alike in groups.items():
+        first = alike[0]
+        more = f" (and {len(alike) - 1} times more)" if len(alike) > 1 else ""
+        place = f"exchange {first.exchange} frame {first.frame} {first.pdu}"
+        yield f"{palette.bad}{place}: {message}{palette.off}{more}"
     yield f"exchanges        {report.exchanges}"
     yield f"ROPs             {report.rops}"
-    yield f"PDUs             {report.pdus}: {report.identical} identical, {report.different} different"
+    left = report.pdus - report.identical - report.different
+    unread = f", {left} not decoded as a whole" if left else ""
+    yield f"PDUs             {report.pdus}: {report.identical} identical, {report.different} different{unread}"
     raw = f", {report.no_context_bytes} raw for want of context" if report.no_context_bytes else ""
     yield f"bytes            {report.decoded_bytes} decoded, {report.undecoded_bytes} undecoded{raw}"
     if report.streams or report.states:

@@ -137,13 +137,17 @@ def exchange_lines(exchange: Exchange, palette: Palette = PLAIN, hex_pane: bool 
 
 
 def hex_lines(root: Node, palette: Palette = PLAIN) -> Iterator[str]:
-    """The bytes of every source that the tree shows, each dumped once; those of credentials are overwritten."""
-    sources: dict[int, tuple[ByteSource, bytearray]] = {}
+    """The bytes of every source that a leaf lives in, each dumped once. Credentials are overwritten everywhere."""
+    sources: dict[int, ByteSource] = {}
+    secrets: set[bytes] = set()
     for node in root.walk():
-        if node.length:
-            _, data = sources.setdefault(id(node.source), (node.source, bytearray(node.source.data)))
-            if node.secret:
-                data[node.offset : node.end] = b"*" * node.length
-    for source, data in sources.values():
+        if node.secret:
+            secrets.add(node.data)
+        if node.length and not node.children:
+            sources.setdefault(id(node.source), node.source)
+    for source in sources.values():
+        data = source.data
+        for secret in secrets:
+            data = data.replace(secret, b"*" * len(secret))
         yield f"{palette.dim}-- {source.label}, {len(data)} bytes{palette.off}"
-        yield from hexdump(bytes(data))
+        yield from hexdump(data)

@@ -16,6 +16,7 @@ from types import TracebackType
 
 import uvicorn
 
+from dissector.errors import DissectorError
 from replay.server.app import PATH, Server
 from replay.server.directory import Directory
 from replay.server.store import Store
@@ -24,7 +25,7 @@ GRACE = 10
 """Seconds that requests under way get when the server is told to end."""
 
 
-class ServerError(Exception):
+class ServerError(DissectorError):
     """The server cannot start: one line for the user."""
 
 

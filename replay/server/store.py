@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dissector.errors import DissectorError
 from replay.server.errors import OBJECT_DELETED, RopError
 from replay.server.properties import LARGE, Large, Properties
 from replay.server.values import BINARY, STRING, from_column, size_of, to_column
@@ -84,7 +85,7 @@ STORE, FOLDER, MESSAGE, RECIPIENT, ATTACHMENT, EMBEDDED, RULE, PERMISSION = rang
 """Roles of bags."""
 
 
-class StoreError(Exception):
+class StoreError(DissectorError):
     """The store cannot be opened: one line for the user."""
 
 

@@ -130,7 +130,7 @@ def test_decode_of_damaged_bytes_shows_them_and_ends_with_1() -> None:
     ids=lambda value: "-".join(map(str, value[:1])) if isinstance(value, list) else "",
 )
 def test_bad_input_is_one_clear_line_and_exit_code_2(arguments: list[object], said: str) -> None:
-    done = dissector(*arguments, stdin=b"")
+    done = dissector(*arguments, stdin=b"\x01")
     assert done.returncode == 2
     assert said in done.stderr.decode()
     assert b"Traceback" not in done.stderr
@@ -151,9 +151,58 @@ def test_a_pipe_that_closes_early_ends_quietly() -> None:
     done = subprocess.run(["sh", "-c", command], capture_output=True, cwd=ROOT, timeout=60, check=False)
     assert done.stderr == b""
     assert len(done.stdout.splitlines()) == 3
+    status = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m dissector tree {TABLES} | head -n 1 >/dev/null; exit ${{PIPESTATUS[0]}}"],
+        cwd=ROOT, timeout=60, check=False,
+    )  # fmt: skip
+    assert status.returncode == 0
 
 
 @pytest.mark.parametrize("command", ["info", "list", "tree", "decode", "verify", "rops"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     text = "\n".join(lines(command, "--help"))
     assert "Example" in text
+
+
+def test_a_hex_pane_shows_no_credential() -> None:
+    """Every source is dumped, and the password is in none of them."""
+    shown = dissector("tree", NOTIFY, "-Y", "exchange == 4", "--hex").stdout.decode()
+    text = "".join(line[56:] for line in shown.splitlines() if line[:4].strip() and line[4:6] == "  ")
+    assert "Basi" not in text
+    assert "***" in text
+
+
+def test_tls_without_a_key_is_told() -> None:
+    sealed = ROOT.parent / "shared" / "captures" / "encrypted" / "contents-bootstrap-tls13.pcapng"
+    if not sealed.exists():
+        pytest.skip("../shared/captures/encrypted is not on this machine")
+    done = dissector("list", sealed)
+    assert b"stayed closed" in done.stderr
+    assert "TLS 1.3" in "\n".join(lines("info", sealed))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["list", NOTIFY, "-o", "tls.keylog_file:no-such-file"], "cannot be read"),
+        (["list", NOTIFY, "-o", "tls.keylogfile:x"], "preference of tshark"),
+        (["list", NOTIFY, "-Y", "rop == RopFly"], "no ROP is called RopFly"),
+        (["list", NOTIFY, "-Y", "frame >= abc"], "compared with a number"),
+        (["list", NOTIFY, "-Y", "not " * 3000 + "frame"], "parentheses and negations"),
+        (["decode", "xid"], "there are no bytes"),
+    ],
+    ids=["key log", "preference", "ROP", "number", "nested", "nothing"],
+)
+def test_more_bad_input(arguments: list[object], said: str) -> None:
+    done = dissector(*arguments, stdin=b"")
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.decode().replace("│", " ").split())
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_one_line() -> None:
+    command = f"{sys.executable} -m dissector list {TABLES} -T json > /dev/full"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, cwd=ROOT, timeout=60, check=False)
+    assert done.returncode == 2
+    assert b"cannot write the output" in done.stderr
+    assert b"Traceback" not in done.stderr

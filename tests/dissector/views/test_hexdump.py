@@ -35,3 +35,8 @@ def test_usual_dumps_read(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "hello world", "0x1", "POST /mapi HTTP/1.1"])
 def test_text_is_no_dump(text: str) -> None:
     assert from_hexdump(text) is None
+
+
+def test_hexdump_c_ends_with_an_offset_alone() -> None:
+    dumped = "00000000  00 01 02 03 04 05 06 07  08 09 0a 0b 0c                 |.............|\n0000000d\n"
+    assert from_hexdump(dumped) == bytes(range(13))
