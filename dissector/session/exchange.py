@@ -124,7 +124,7 @@ class RopBuffer:
 
 
 def _handle_label(handle: int) -> str:
-    return "no object" if handle == NO_HANDLE else f"0x{handle:08X}"
+    return "no object" if handle == NO_HANDLE else ""
 
 
 @dataclass(slots=True)

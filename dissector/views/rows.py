@@ -7,12 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dissector.grammar.base import labeller_of
+from dissector.grammar.base import filetime_text, labeller_of
 from dissector.grammar.names import error_name, property_name
 from dissector.model.ids import ObjectId
 from dissector.node import Undecoded
 from dissector.session.exchange import Exchange, Rop, RopSide
 from dissector.session.objects import Session
+
+
+PTYP_TIME = 0x0040
 
 
 @dataclass(slots=True)
@@ -146,7 +149,10 @@ def value_text(value: Any) -> str:
     if isinstance(value, dict):
         if "PropertyTag" in value:
             tag = value["PropertyTag"]
-            told = error_text(value["ErrorCode"]) if "ErrorCode" in value else value_text(value.get("PropertyValue"))
+            inner = value.get("PropertyValue")
+            told = error_text(value["ErrorCode"]) if "ErrorCode" in value else value_text(inner)
+            if tag & 0xFFFF == PTYP_TIME and isinstance(inner, int):
+                told = filetime_text(inner)
             return f"{property_name(tag) or f'0x{tag:08X}'}={told}" if tag >> 16 else told
         if "StringType" in value:
             return value_text(value.get("String") or "")

@@ -108,11 +108,8 @@ def _properties() -> tuple[dict[tuple[int, int], str], dict[int, str]]:
     for prop_id, prop_type, name, _ in rows("properties.tsv"):
         key = int(prop_id, 16), int(prop_type or "0", 16)
         exact.setdefault(key, name)
-        if not by_id.get(key[0], "").startswith("PidTag"):
-            if name.startswith("PidTag"):
-                by_id[key[0]] = name
-            else:
-                by_id.setdefault(key[0], name)
+        if name.startswith("PidTag"):  # other names are of one provider or one type: they say nothing of another type
+            by_id.setdefault(key[0], name)
     return exact, by_id
 
 
