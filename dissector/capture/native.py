@@ -94,7 +94,7 @@ class NativeCapture(Capture):
             for frame, time, offset, captured, length, link_type in self.records():
                 last = time
                 if frame == 1:
-                    first = time
+                    first = summary.first_time = time
                 if captured < length:
                     truncated += 1
                 if offset > tick:

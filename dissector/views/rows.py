@@ -14,7 +14,6 @@ from dissector.node import Undecoded
 from dissector.session.exchange import Exchange, Rop, RopSide
 from dissector.session.objects import Session
 
-
 PTYP_TIME = 0x0040
 
 
