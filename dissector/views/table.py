@@ -63,8 +63,8 @@ def report_lines(report: Report, colour: bool) -> Iterator[str]:
         yield f"{palette.bad}{place}: {message}{palette.off}{more}"
     yield f"exchanges        {report.exchanges}"
     yield f"ROPs             {report.rops}"
-    left = report.pdus - report.identical - report.different
-    unread = f", {left} not decoded as a whole" if left else ""
+    broken = report.pdus - report.identical - report.different
+    unread = f", {broken} not decoded as a whole" if broken else ""
     yield f"PDUs             {report.pdus}: {report.identical} identical, {report.different} different{unread}"
     raw = f", {report.no_context_bytes} raw for want of context" if report.no_context_bytes else ""
     yield f"bytes            {report.decoded_bytes} decoded, {report.undecoded_bytes} undecoded{raw}"
