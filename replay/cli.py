@@ -182,6 +182,9 @@ def run_command(
     folder: Folder = "",
     where: Where = None,
     uploads_only: UploadsOnly = False,
+    seed: Annotated[
+        bool, typer.Option("--seed", help="First put on the server what the capture shows to have been there before.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan; no server is needed.")] = False,
     stop_on: Annotated[StopOn | None, typer.Option("--stop-on", help="End behind the first such step.")] = None,
     speed: Annotated[Speed, typer.Option("--speed", help="original keeps the pauses of the capture.")] = Speed.MAX,
@@ -217,6 +220,8 @@ def run_command(
     endpoint(server, user)
     credentials = credentials_of(user, password_env, bearer_env, keytab, auth)
     may_write = may_write_to(server, write, yes)
+    if seed and not may_write:
+        raise ReplayError("--seed writes to the server: it needs --write")
     target = Target(server, credentials, mailbox, not insecure, ca, Limits(silence=silence, request=limit))
     manner = Manner(stop_on.value if stop_on is not None else "", speed is Speed.ORIGINAL)
     with ExitStack() as stack:
@@ -225,9 +230,10 @@ def run_command(
             recorder = stack.enter_context(Recorder(save_capture, f"{given.name} replayed to {server}"))
         bar = Sending()
         stack.callback(bar.close)
+        seeds = given.seeds() if seed else None
         steps = stack.enter_context(given.steps(chosen, may_write=may_write))
         title = f"{given.name} replayed to {server} as {user}"
-        report = run_steps(steps, target, manner, recorder=recorder, progress=bar.update, title=title)
+        report = run_steps(steps, target, manner, recorder=recorder, progress=bar.update, title=title, seeds=seeds)
     emit(text_of(report, form.value))
     for path in reports or ():
         save(report, path)

@@ -1,49 +1,41 @@
-"""The replay, without a socket: it says what to send next and is told what came back.
+"""The replay, without a socket: it says what to send next and is told what came back (asking.py).
 
-conversation() is a generator: it yields an Outgoing and is sent the HttpExchange that answered it. The live exchanges
-go through the dissector's own session tracker, so that both sides of a comparison were read by the same code.
+Engine runs the steps of a plan: it rewrites each request for the live server, learns from each answer, and compares it
+with the captured one.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from construct import Container
-
-from dissector.emsmdb import calls_from
 from dissector.grammar.base import build
-from dissector.grammar.names import error_name, property_name
-from dissector.grammar.rops import BY_NAME
+from dissector.grammar.names import property_name
 from dissector.model.ids import LongTermId
-from dissector.session.exchange import Exchange, Rop
+from dissector.session.exchange import Rop
 from dissector.session.objects import NO_HANDLE
-from dissector.session.tracker import Tracker
 from dissector.transport.messages import HttpExchange
+from replay.asking import GET_BUFFER, Answering, Asker, Conversation, Origin, Outgoing, value_of
 from replay.compare.difference import DIFFERENT, Difference
-from replay.compare.policy import POLICY, Rule
+from replay.compare.policy import DEFAULT_POLICY, Policy
 from replay.compare.responses import compare
 from replay.contexts import Contexts
 from replay.errors import ProtocolError
 from replay.excuses import excused, note_skipped
 from replay.identity import GlobalId, UnmappedError
 from replay.learning import LiveSession, Mailbox, learn
-from replay.messages import MAX_ROP_OUT, connect_body, disconnect_body, execute_body
 from replay.report import Outcome, Report
 from replay.rewrite import RewriteError, Rewriter
+from replay.seeding import Seeder
+from replay.seeds import Seeds
 from replay.steps import PlannedRop, Step
 from replay.streaming import compare_streams
 
 MOST_EXTRA_BUFFERS = 100_000
 """How often a stream that the capture had read to its end is asked for more, at most."""
 
-MOST_BACKOFFS = 8
-"""How often one request is sent again because the server asks for time."""
-
-LONGEST_BACKOFF = 30_000
-"""Milliseconds that one back-off is obeyed at most."""
+MOST_PAYLOAD = 0x7800
+"""Bytes of ROPs that are sent in one buffer; more are sent in several."""
 
 SPARE_IDS = 256
 """Live ids that are asked for at once, for objects that only the captured server had."""
@@ -52,29 +44,7 @@ INBOX = 4
 """Its place among the FolderIds of a private RopLogon."""
 
 NOT_THERE = "the object is not on the live server: an id that it handed out stands in"
-
-GET_BUFFER = "RopFastTransferSourceGetBuffer"
-ENDED = "the live stream has ended already"
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A request to send: which live session (by the captured one's number), X-RequestType, body.
-
-    frame: the captured request that it stands for, 0 for none. time: when that was sent, seconds since 1970. wait:
-    milliseconds to let pass before.
-    """
-
-    session: int
-    request_type: str
-    body: bytes
-    frame: int = 0
-    time: float = 0.0
-    wait: int = 0
-
-
-Conversation = Generator[Outgoing, HttpExchange, None]
-Asking = Generator[Outgoing, HttpExchange, Exchange]
+ENDED = "not needed: the live stream has ended already"
 
 
 class StoppedError(Exception):
@@ -85,18 +55,29 @@ class Engine:
     """Runs a plan. report: complete when the conversation has ended.
 
     mailbox: DN of the live mailbox. stop_on: "different" or "error" ends the run behind the first step with a
-    difference, or with a ROP that failed where the captured one did not; "" never.
+    difference, or with a ROP that failed where the captured one did not; "" never. seeds: what is put on the server
+    first, by captured mailbox.
     """
 
     def __init__(
-        self, steps: Iterable[Step], mailbox: str, policy: tuple[Rule, ...] = POLICY, *, stop_on: str = ""
+        self,
+        steps: Iterable[Step],
+        mailbox: str,
+        policy: Policy = DEFAULT_POLICY,
+        *,
+        stop_on: str = "",
+        seeds: Mapping[str, Seeds] | None = None,
     ) -> None:
         self._steps, self._mailbox, self._policy, self._stop_on = steps, mailbox, policy, stop_on
         self._sessions: dict[int, LiveSession] = {}
         self._mailboxes: dict[str, Mailbox] = {}
-        self._tracker = Tracker()
+        self._seeds = seeds or {}
+        self._seeders: dict[str, Seeder] = {}
         self._contexts = Contexts()
         self.report = Report()
+        self._asker = Asker(
+            mailbox, self._contexts.live, lambda frame, words: self.report.note(frame, "Execute", words)
+        )
 
     def conversation(self) -> Conversation:
         """The whole replay: Connect where a session begins, an Execute per step, Disconnect at the end."""
@@ -109,8 +90,8 @@ class Engine:
         finally:
             self._contexts.finish()
             self._streams(None, [])
-        for session in self._sessions:
-            yield Outgoing(session, "Disconnect", disconnect_body())
+        for session in (*self._sessions, *(seeder.session for seeder in self._seeders.values())):
+            yield from self._asker.disconnect(session)
 
     def _stop(self, step: Step) -> None:
         last = self.report.last_different
@@ -125,25 +106,23 @@ class Engine:
     def _session(self, step: Step) -> Generator[Outgoing, HttpExchange, LiveSession]:
         live = self._sessions.get(step.session)
         if live is None:
-            body = connect_body(self._mailbox)
-            answer = yield Outgoing(step.session, "Connect", body, step.frame, step.time)
-            exchange = self._exchange(answer, "Connect")
-            response = exchange.call.response
-            if response is None or response.return_code:
-                raise ProtocolError(f"Connect for {self._mailbox} failed: {_code(exchange)}")
             mailbox = self._mailboxes.setdefault(step.mailbox, Mailbox())
             if step.mailbox:
                 mailbox.identity.names.setdefault(step.mailbox, self._mailbox)
+            yield from self._seed(step.mailbox, mailbox)
+            yield from self._asker.connect(_origin(step))
             live = self._sessions[step.session] = LiveSession(mailbox)
         return live
 
-    def _exchange(self, answer: HttpExchange, request_type: str) -> Exchange:
-        call = calls_from(answer)
-        if call is None:
-            raise ProtocolError(f"{request_type}: the answer is no MAPI/HTTP response")
-        exchange = self._tracker.exchange(call)
-        self._contexts.live(exchange)
-        return exchange
+    def _seed(self, name: str, mailbox: Mailbox) -> Conversation:
+        """Put on the server what the captured one had before."""
+        seeds = self._seeds.get(name)
+        if seeds is None or name in self._seeders:
+            return
+        session = -1 - len(self._seeders)
+        seeder = Seeder(seeds, mailbox, self._asker, session, self.report.seed)
+        self._seeders[name] = seeder
+        yield from seeder.start()
 
     # One step.
 
@@ -155,6 +134,8 @@ class Engine:
         outcomes: list[Outcome] = []
         if wanted:
             live = yield from self._session(step)
+            if step.mailbox in self._seeders and any(rop.name == "RopSynchronizationConfigure" for rop in wanted):
+                yield from self._seeders[step.mailbox].before(step.exchange)
             for rop in step.rops:
                 if rop.action == "skip":
                     note_skipped(rop, step, live)
@@ -170,28 +151,54 @@ class Engine:
         self, step: Step, wanted: list[PlannedRop], live: LiveSession
     ) -> Generator[Outgoing, HttpExchange, list[Outcome]]:
         """The ROPs of a step, and how their answers compare."""
+        outcomes: list[Outcome] = []
+        left = wanted
+        while left:
+            before = len(left)
+            left, more = yield from self._batch(step, left, live)
+            outcomes += more
+            if len(left) == before:
+                raise ProtocolError(f"the answer to {left[0].name} does not fit into what the server sends at once")
+        return outcomes
+
+    def _batch(
+        self, step: Step, wanted: list[PlannedRop], live: LiveSession
+    ) -> Generator[Outgoing, HttpExchange, tuple[list[PlannedRop], list[Outcome]]]:
+        """As many ROPs as fit into one buffer; returns those that are left."""
         sent: list[PlannedRop] = []
         payload: list[bytes] = []
         slots: dict[int, int] = {}
         filled: set[int] = set()
+        taken = size = 0
         for rop in wanted:
             made, reason = yield from self._request(rop, step, live, slots, filled)
+            if made is not None and size + len(made) > MOST_PAYLOAD and sent:
+                break
+            taken += 1
             if made is not None:
                 sent.append(rop)
                 payload.append(made)
+                size += len(made)
             else:
                 self.report.skip(step, rop.name, reason)
                 if reason != ENDED:
                     note_skipped(rop, step, live)
+        left = wanted[taken:]
         if not sent:
-            return []
-        for rop in sent:
-            if rop.action == "supply" and rop.reason:
-                self.report.supply(step, rop.name, rop.reason)
-        exchange = yield from self._execute(step, payload, slots)
+            return left, []
+        exchange = yield from self._asker.execute(_origin(step), payload, slots)
         answered = [rop for rop in exchange.rops if rop.request is not None]
+        if any(rop.name == "RopBufferTooSmall" for rop in exchange.rops):
+            unanswered = (
+                at for at, rop in enumerate(answered) if rop.response is None and sent[at].definition.responses
+            )
+            done = next(unanswered, len(answered))
+            left = sent[done:] + left
+            sent, answered = sent[:done], answered[:done]
         outcomes: list[Outcome] = []
         for planned, answer in zip(sent, answered, strict=False):
+            if planned.action == "supply" and planned.reason:
+                self.report.supply(step, planned.name, planned.reason)
             learn(planned, answer, step, live, exchange, self._contexts)
             if planned.captured is None:
                 continue
@@ -205,7 +212,7 @@ class Engine:
             lost = Difference("", "a response", "none: the live ROP list could not be read so far", DIFFERENT)
             outcomes.append(Outcome(step.frame, planned.name, [lost]))
         yield from self._read_on(step, live, sent, answered)
-        return outcomes
+        return left, outcomes
 
     def _uploaded(self, planned: PlannedRop, answer: Rop, step: Step, live: LiveSession) -> None:
         """Remember that the state of a live context is not sure."""
@@ -231,27 +238,6 @@ class Engine:
                 outcomes.append(Outcome(step.frame, GET_BUFFER, differences))
 
     # Requests.
-
-    def _execute(self, step: Step, payload: list[bytes], slots: Mapping[int, int]) -> Asking:
-        """Send ROPs; where the server asks for time, wait and send them again."""
-        rops = b"".join(payload)
-        handles = [slots.get(index, NO_HANDLE) for index in range(max(slots, default=-1) + 1)]
-        buffer = struct.pack("<H", len(rops) + 2) + rops + struct.pack(f"<{len(handles)}I", *handles)
-        wait, room = 0, MAX_ROP_OUT
-        for _ in range(MOST_BACKOFFS):
-            body = execute_body(buffer, room)
-            answer = yield Outgoing(step.session, "Execute", body, step.frame, step.time, wait)
-            exchange = self._exchange(answer, "Execute")
-            response = exchange.call.response
-            if response is None or (response.return_code and not response.payloads):
-                raise ProtocolError(f"Execute failed: {_code(exchange)}")
-            wait = _backoff(exchange)
-            if not wait:
-                return exchange
-            if wait > LONGEST_BACKOFF:
-                raise ProtocolError(f"the server is busy and wants {wait / 1000:g} s of rest")
-            self.report.note(step.frame, "Execute", f"the server asked for {wait} ms of rest")
-        raise ProtocolError(f"the server is still busy after {MOST_BACKOFFS} attempts")
 
     def _request(
         self, rop: PlannedRop, step: Step, live: LiveSession, slots: dict[int, int], filled: set[int]
@@ -333,19 +319,22 @@ class Engine:
             return False
         name: GlobalId = (identifier.guid, identifier.counter)
         inbox = next((one for place, one in identity.special.items() if place.counter == INBOX + 1), None)
+        logon_id = rop.value.get("LogonId", 0)
         if inbox is not None and identity.live.global_id(inbox) is None:
-            ask = {"LogonId": rop.value.get("LogonId", 0), "InputHandleIndex": 0, "ObjectId": inbox}
             why = "which GUID the live server's REPLID stands for"
-            response = yield from self._supply("RopLongTermIdFromId", ask, step, logon, why)
+            response = yield from self._supply(
+                step, "RopLongTermIdFromId", why, logon, LogonId=logon_id, ObjectId=inbox
+            )
             identity.live.learn(inbox.replica_id, response["LongTermId"].guid)
             if identity.try_global(name) is not None:
                 return True
         if not rop.name.startswith("RopSynchronizationImport"):
             return False
         if not live.mailbox.spare:
-            ask = {"LogonId": rop.value.get("LogonId", 0), "InputHandleIndex": 0, "IdCount": SPARE_IDS}
             why = "ids for objects that only the captured server had"
-            response = yield from self._supply("RopGetLocalReplicaIds", ask, step, logon, why)
+            response = yield from self._supply(
+                step, "RopGetLocalReplicaIds", why, logon, LogonId=logon_id, IdCount=SPARE_IDS
+            )
             start = int(response["GlobalCount"])
             live.mailbox.spare = [(response["ReplGuid"], start + number) for number in range(SPARE_IDS)]
         identity.globals.bind(name, live.mailbox.spare.pop(0))
@@ -353,19 +342,11 @@ class Engine:
         self.report.note(step.frame, rop.name, NOT_THERE, str(identifier))
         return True
 
-    def _supply(
-        self, name: str, fields: dict[str, Any], step: Step, handle: int, why: str
-    ) -> Generator[Outgoing, HttpExchange, Any]:
+    def _supply(self, step: Step, name: str, why: str, handle: int, **fields: Any) -> Answering:
         """Send one ROP of our own to the logon, and return the value of its answer."""
-        request = build(BY_NAME[name].request, Container(fields))
-        exchange = yield from self._execute(step, [request], {0: handle})
+        answer = yield from self._asker.call(_origin(step), name, [handle], **fields)
         self.report.supply(step, name, why)
-        answer = next((rop for rop in exchange.rops if rop.name == name and rop.response is not None), None)
-        if answer is None or answer.return_value or answer.response is None or answer.response.value is None:
-            raise ProtocolError(
-                f"{name}, which the replay needs, failed: {answer.return_name if answer else 'no answer'}"
-            )
-        return answer.response.value
+        return value_of(answer)
 
     def _read_on(self, step: Step, live: LiveSession, sent: list[PlannedRop], answered: list[Rop]) -> Conversation:
         """Read a stream to its end where the capture did but the live server cuts it into more buffers."""
@@ -381,36 +362,18 @@ class Engine:
                 if status not in (1, 2) or source is None or source in live.ended_streams:
                     break
                 request = build(planned.definition.request, {**planned.value, "InputHandleIndex": 0})
-                exchange = yield from self._execute(step, [request], {0: source})
+                exchange = yield from self._asker.execute(_origin(step), [request], {0: source})
                 last = next((one for one in reversed(exchange.rops) if one.response and one.response.value), None)
                 status = _status(last)
             if status == 3 and source is not None:
                 live.ended_streams.add(source)
 
 
+def _origin(step: Step) -> Origin:
+    return Origin(step.session, step.frame, step.time)
+
+
 def _status(rop: Rop | None) -> int:
     """TransferStatus of a response; 0 without one."""
     value = rop.response.value if rop is not None and rop.response is not None else None
     return int(value.get("TransferStatus") or 0) if value is not None else 0
-
-
-def _code(exchange: Exchange) -> str:
-    code = exchange.call.response.return_code if exchange.call.response is not None else None
-    return f"0x{code:08X} {error_name(code)}".strip() if code is not None else "no answer"
-
-
-def _backoff(exchange: Exchange) -> int:
-    """Milliseconds after which the same request may be sent again; 0 where it was carried out."""
-    if any(rop.request is not None and rop.response is not None for rop in exchange.rops if rop.name != GET_BUFFER):
-        return 0
-    for rop in exchange.rops:
-        value = rop.response.value if rop.response is not None else None
-        if value is None:
-            continue
-        if rop.name == "RopBackoff":
-            return max(1, int(value.get("Duration") or 0))
-        if rop.name == GET_BUFFER and rop.return_value == 0x00000480:
-            return max(1, int(value.get("BackoffTime") or 0))
-        if rop.name == "RopPending":
-            return 1000
-    return 0

@@ -97,6 +97,8 @@ class Identity:
     """GlobalId to GlobalId, of objects."""
     changes: _Pairs = field(default_factory=_Pairs)
     """GlobalId to GlobalId, of changes."""
+    keys: _Pairs = field(default_factory=_Pairs)
+    """Xid to Xid, of changes whose live key is no number of the store."""
     replicas: dict[uuid.UUID, uuid.UUID] = field(default_factory=dict)
     captured: Names = field(default_factory=Names)
     live: Names = field(default_factory=Names)
@@ -121,6 +123,8 @@ class Identity:
             return self.replicas.setdefault(captured, live) == live
         if isinstance(captured, Xid) and isinstance(live, Xid):
             here, there = global_id(captured), global_id(live)
+            if change and here is not None and there is None and self.own(here[0]):
+                return self.keys.bind(captured, live)
             if here is None or there is None:
                 return captured == live
             pairs = self.changes if change else self.globals
@@ -243,6 +247,9 @@ class Identity:
         name = global_id(captured)
         if name is None:
             return captured, True
+        key = self.keys.live.get(captured)
+        if key is not None:
+            return key, True
         live = self.changes.live.get(name)
         if live is not None:
             return Xid(live[0], _six(live[1])), True

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from dissector.grammar.names import property_name
 from dissector.model.ids import LongTermId, ObjectId
+from dissector.model.pcl import Xid
 from dissector.session.exchange import Exchange, Rop
 from dissector.session.streams import OPENING
 from dissector.session.tracker import WITH_VALUE
 from replay.contexts import Contexts
 from replay.errors import ProtocolError
-from replay.identity import GlobalId, Identity, Names
+from replay.identity import GlobalId, Identity, Names, global_id
 from replay.states import States
 from replay.steps import PlannedRop, Step, special_folder
 
@@ -23,11 +25,15 @@ Lacking = dict[int | ObjectId | GlobalId, str]
 
 @dataclass(slots=True)
 class Mailbox:
-    """What the live sessions of one captured mailbox share. spare: live ids that were handed out and not used yet."""
+    """What the live sessions of one captured mailbox share. spare: live ids that were handed out and not used yet.
+
+    given: names of the properties that were written to messages of the live server, by the captured ids of these.
+    """
 
     identity: Identity = field(default_factory=Identity)
     lacking: Lacking = field(default_factory=dict)
     spare: list[GlobalId] = field(default_factory=list)
+    given: dict[GlobalId, set[str]] = field(default_factory=dict)
     states: States = field(init=False)
 
     def __post_init__(self) -> None:
@@ -44,6 +50,8 @@ class LiveSession:
     ended_streams: set[int] = field(default_factory=set)
     """Live handles of downloads that were read to their end."""
     lacking: Lacking = field(default_factory=dict)
+    imported: dict[int, GlobalId] = field(default_factory=dict)
+    """Which message an open handle imports, by captured handle and id."""
 
     @property
     def identity(self) -> Identity:
@@ -93,7 +101,26 @@ def learn(planned: PlannedRop, rop: Rop, step: Step, live: LiveSession, exchange
     if step.named:
         identity.named.update(zip(step.named, response.get("PropertyIds") or (), strict=False))
     if planned.captured is not None:
+        _given(planned, live)
         _from_pair(planned, rop, response, live)
+
+
+def _given(planned: PlannedRop, live: LiveSession) -> None:
+    """Which properties of an imported message the client has written."""
+    assert planned.captured is not None
+    handle = planned.captured.handles.get("OutputHandleIndex")
+    if planned.name == "RopSynchronizationImportMessageChange" and handle is not None:
+        keys = (one["PropertyValue"] for one in planned.value["PropertyValues"] if one["PropertyTag"] >> 16 == 0x65E0)
+        name = next((global_id(key) for key in keys if isinstance(key, Xid)), None)
+        if name is not None:
+            live.imported[handle] = name
+    elif planned.name in ("RopSetProperties", "RopSetPropertiesNoReplicate"):
+        name = live.imported.get(planned.captured.handles.get("InputHandleIndex") or 0)
+        answer = planned.captured.response.value if planned.captured.response is not None else None
+        refused = {one["PropertyTag"] for one in (answer or {}).get("PropertyProblems") or ()}
+        if name is not None:
+            tags = {one["PropertyTag"] for one in planned.value["PropertyValues"]} - refused
+            live.mailbox.given.setdefault(name, set()).update(filter(None, map(property_name, tags)))
 
 
 def _from_pair(planned: PlannedRop, rop: Rop, response: Any, live: LiveSession) -> None:

@@ -67,6 +67,11 @@ class Report:
     def supply(self, step: Step, rop: str, why: str) -> None:
         self.supplied.append(Remark(step.frame, rop, why))
 
+    def seed(self, exchange: int, what: str) -> None:
+        """Something was put on the server before the replay, or before the synchronization of an exchange."""
+        when = f"before exchange {exchange}" if exchange else "before the replay"
+        self.supplied.append(Remark(0, "seed", f"{when}: {what}"))
+
     def note(self, frame: int, rop: str, why: str, about: str = "") -> None:
         self.notes.append(Remark(frame, rop, why, about))
 

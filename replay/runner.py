@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dissector.session.exchange import Exchange
-from replay.compare.policy import POLICY, Rule
+from replay.compare.policy import DEFAULT_POLICY, Policy
 from replay.engine import Engine
 from replay.errors import ReplayError
 from replay.plan import Planner
 from replay.recording import Recorder
 from replay.report import Report
+from replay.seeds import Seeds
 from replay.steps import Step
 from replay.transport.auth import Credentials
 from replay.transport.mapihttp import Limits, MapiHttp
@@ -39,7 +40,7 @@ class Manner:
 
     stop_on: str = ""
     original: bool = False
-    policy: tuple[Rule, ...] = POLICY
+    policy: Policy = DEFAULT_POLICY
 
 
 def run_steps(
@@ -50,14 +51,16 @@ def run_steps(
     recorder: Recorder | None = None,
     progress: Callable[[int], None] | None = None,
     title: str = "",
+    seeds: Mapping[str, Seeds] | None = None,
 ) -> Report:
     """Send what can be sent, compare every answer. A failure on the way is in the report, with all before it.
 
-    progress: called with the number of requests sent so far. Raises ReplayError where the target cannot be used at all.
+    seeds: what is put on the server first. progress: called with the number of requests sent so far.
+    Raises ReplayError where the target cannot be used at all.
     """
     manner = manner or Manner()
     mailbox = target.mailbox or target.credentials.user
-    engine = Engine(steps, mailbox, manner.policy, stop_on=manner.stop_on)
+    engine = Engine(steps, mailbox, manner.policy, stop_on=manner.stop_on, seeds=seeds)
     engine.report.title = title
     pace = _Pace() if manner.original else None
     with MapiHttp(

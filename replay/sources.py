@@ -14,6 +14,7 @@ from dissector.pipeline import Dissection, dissect
 from replay.errors import ReplayError
 from replay.plan import Planner
 from replay.planfile import Plan, digest_of, read_plan
+from replay.seeds import Seeds, collect
 from replay.selection import Selection, choice_of, survey
 from replay.steps import Step
 
@@ -53,6 +54,11 @@ class Source:
                 self._kept = sys.stdin.buffer.read()
             source = io.BytesIO(self._kept)
         return dissect(source, engine=self.engine, options=self.options)
+
+    def seeds(self) -> dict[str, Seeds]:
+        """What the capture shows to have been on the server before, by mailbox."""
+        with self.opened() as dissection:
+            return collect(Planner().steps(dissection.exchanges()))
 
     @contextmanager
     def steps(self, selection: Selection, *, may_write: bool = True) -> Iterator[Iterator[Step]]:

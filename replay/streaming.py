@@ -7,7 +7,7 @@ from dataclasses import replace
 from dissector.session.stream import Stream
 from replay.compare.changes import story_of
 from replay.compare.difference import DIFFERENT, Difference
-from replay.compare.policy import Rule
+from replay.compare.policy import Policy
 from replay.compare.reasons import STALE
 from replay.compare.streams import compare_stories
 from replay.learning import Mailbox
@@ -15,7 +15,7 @@ from replay.steps import Ended
 
 
 def compare_streams(
-    ended: Ended, stream: Stream, mailbox: Mailbox, policy: tuple[Rule, ...], unsure: str
+    ended: Ended, stream: Stream, mailbox: Mailbox, policy: Policy, unsure: str
 ) -> tuple[list[Difference], list[str]]:
     """The differences of two streams, and remarks on why they were not compared.
 
@@ -32,7 +32,7 @@ def compare_streams(
             return [], [f"{captured.label} is too long to be compared property by property"]
         mine, theirs = (dict(one.account.changes) for one in (captured, stream))
         return [Difference("changes", mine, theirs, DIFFERENT, "the stream is too long for more than counts")], []
-    found = compare_stories(ended.story, live, mailbox.identity, policy, ordered=ended.ordered)
+    found = compare_stories(ended.story, live, mailbox.identity, policy, ordered=ended.ordered, given=mailbox.given)
     if ended.story.state and live.state:
         mailbox.states.learn(ended.where, ended.story.state, live.state)
     if unsure:

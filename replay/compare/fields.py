@@ -15,8 +15,8 @@ from dissector.node import Node, brief
 WHOLE = frozenset({"ProviderUID"})
 """A structure with a field of this name (an entry id) is one value."""
 
-BY_TAG = frozenset({"PropertyValues"})
-"""Lists of tagged values: compared by tag."""
+BY_TAG = frozenset({"PropertyValues", "PropertyProblems"})
+"""Lists of tagged values, or of what is wrong with them: compared by tag."""
 
 TAG_SETS = frozenset({"PropertyTags"})
 
@@ -24,7 +24,7 @@ ROWS = "RowData"
 
 SKIPPED = frozenset({
     "RopId", "TransferBuffer", "TransferBufferSize", "Reserved", "InputHandleIndex", "OutputHandleIndex",
-    "ResponseHandleIndex", "SourceHandleIndex", "PropertyValueCount", "PropertyTagCount",
+    "ResponseHandleIndex", "SourceHandleIndex", "PropertyValueCount", "PropertyTagCount", "PropertyProblemCount",
 })  # fmt: skip
 """Fields that say nothing by themselves: streams are compared as streams, counts by what they count."""
 
@@ -43,6 +43,11 @@ class Field(NamedTuple):
     value: Any
     change: bool
 
+
+WRITTEN = frozenset({
+    "StringType", "RecipientRowSize", "RecipientColumnCount", "RecipientColumns", "ColumnCount", "RowFlag",
+})  # fmt: skip
+"""How text and recipients are written, which servers choose: what they say is compared."""
 
 CHANGES = ("PidTagChangeKey", "PidTagPredecessorChangeList", "PidTagChangeNumber")
 
@@ -67,13 +72,20 @@ def _is_list(node: Node) -> bool:
 def _below(node: Node, prefix: str) -> Iterator[Field]:
     if not prefix and (node.name in SKIPPED or (node.name == ROWS and (_is_list(node) or node.value == []))):
         return
+    if node.name in WRITTEN:
+        return
     path = f"{prefix}.{node.name}" if prefix and not node.name.startswith("[") else prefix + node.name
+    if any(child.name == "StringType" for child in node.children):
+        text = next((child.value for child in node.children if child.name == "String"), None)
+        yield Field(path, text or "", False)
+        return
     if not node.children:
-        yield Field(path, node.value, node.name in CHANGES)
+        if node.name not in BY_TAG:
+            yield Field(path, node.value, node.name in CHANGES)
     elif any(child.name in WHOLE for child in node.children):
         yield Field(path, _structure(node), False)
     elif node.name in BY_TAG and _is_list(node):
-        yield from _tagged(node, prefix)
+        yield from _tagged(node, f"{prefix}.{node.name}" if node.name == "PropertyProblems" else prefix)
     elif node.name in TAG_SETS and _is_list(node):
         yield Field(path, sorted(brief(child) for child in node.children), False)
     elif any(child.name == "ValueArray" for child in node.children):
@@ -97,11 +109,14 @@ def _tagged(node: Node, prefix: str) -> Iterator[Field]:
     """Tagged values by the names of their tags."""
     for row in node.children:
         tag = next((child for child in row.children if child.name == "PropertyTag"), None)
-        value = next((child for child in row.children if child.name == "PropertyValue"), None)
+        value = next((child for child in row.children if child.name in ("PropertyValue", "ErrorCode")), None)
         if tag is None or value is None:
             yield from _below(row, prefix + node.name)
             continue
         name = brief(tag)
+        if value.name == "ErrorCode":
+            yield Field(f"{prefix}.{name}".lstrip("."), PropertyError(value.value), False)
+            continue
         yield from _valued(value, f"{prefix}.{name}" if prefix else name, name in CHANGES)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from dissector.session.exchange import Rop
 from replay.compare.difference import ABSENT, DIFFERENT, EXPECTED, SAME, Difference
 from replay.compare.fields import Field, PropertyError, fields, rows
-from replay.compare.policy import POLICY, Rule, expected
+from replay.compare.policy import DEFAULT_POLICY, Policy
 from replay.compare.reasons import reason_for
 from replay.compare.rows import matched
 from replay.compare.values import agreement
@@ -23,7 +23,7 @@ UNSORTED = "the table was not sorted: its rows have no order"
 
 
 def compare(
-    captured: Rop, live: Rop | None, identity: Identity, policy: tuple[Rule, ...] = POLICY, *, ordered: bool = False
+    captured: Rop, live: Rop | None, identity: Identity, policy: Policy = DEFAULT_POLICY, *, ordered: bool = False
 ) -> list[Difference]:
     """Everything that is not the same between two responses; empty when all is. ordered: the order of rows counts."""
     if captured.response is None:
@@ -42,8 +42,8 @@ def compare(
     return found
 
 
-def _return_values(captured: Rop, live: Rop, policy: tuple[Rule, ...]) -> Difference:
-    why = expected(captured.name, "ReturnValue", policy)
+def _return_values(captured: Rop, live: Rop, policy: Policy) -> Difference:
+    why = policy.expected(captured.name, "ReturnValue", captured.return_value, live.return_value)
     if why:
         return Difference("ReturnValue", _named(captured), _named(live), EXPECTED, why)
     reason = reason_for(captured.return_value or 0, live.return_value or 0)
@@ -58,7 +58,7 @@ def _named(rop: Rop) -> str:
 class Judge:
     """Compares the fields of one ROP."""
 
-    def __init__(self, rop: str, identity: Identity, policy: tuple[Rule, ...]) -> None:
+    def __init__(self, rop: str, identity: Identity, policy: Policy) -> None:
         self.rop, self.identity, self.policy = rop, identity, policy
 
     def fields(
@@ -71,19 +71,22 @@ class Judge:
             change = here is not None and here.change
             yield from self.one(f"{prefix}{path}", value, live, change=change, bind=bind)
 
-    def one(self, path: str, here: Any, there: Any, *, change: bool = False, bind: bool = True) -> Iterator[Difference]:
+    def one(
+        self, path: str, here: Any, there: Any, *, change: bool = False, bind: bool = True, given: bool = False
+    ) -> Iterator[Difference]:
+        """given: the client has written this property, so the server has to have it."""
         verdict = DIFFERENT
         if here is not ABSENT and there is not ABSENT:
             verdict = agreement(here, there, self.identity, change=change, bind=bind)
         if verdict == DIFFERENT:
-            yield self.differing(path, here, there)
+            yield self.differing(path, here, there, given=given)
         elif verdict != SAME:
             yield Difference(path, here, there, verdict)
 
-    def differing(self, path: str, here: Any, there: Any, why: str = "") -> Difference:
+    def differing(self, path: str, here: Any, there: Any, why: str = "", *, given: bool = False) -> Difference:
         """A difference, or what the policy expects."""
-        known = expected(self.rop, path, self.policy)
         here, there = (str(one) if isinstance(one, PropertyError) else one for one in (here, there))
+        known = self.policy.expected(self.rop, path, here, there, given=given)
         return Difference(path, here, there, EXPECTED if known else DIFFERENT, known or why)
 
     def rows(self, mine: list[dict[str, Field]], theirs: list[dict[str, Field]], ordered: bool) -> Iterator[Difference]:

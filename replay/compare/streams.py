@@ -8,16 +8,17 @@ teach ids, change numbers and REPLIDs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import replace
 from typing import Any
 
 from dissector.model.ids import ObjectId
-from dissector.model.idset import IdSet, ranges_text
+from dissector.model.idset import EMPTY, IdSet, ranges_text
 from dissector.model.pcl import Xid
 from replay.compare.changes import Story, Told
 from replay.compare.difference import ABSENT, DIFFERENT, EXPECTED, REMAPPED, Difference
 from replay.compare.fields import CHANGES
-from replay.compare.policy import POLICY, Rule
+from replay.compare.policy import DEFAULT_POLICY, Policy
 from replay.compare.responses import Judge
 from replay.identity import GlobalId, Identity, Names, global_id
 
@@ -27,6 +28,14 @@ MOST_IDS = 100_000
 """Ids of a set that are looked at one by one."""
 
 OWN_NUMBERS = "change numbers are the server's own; of those that both sides know the same ones are in it"
+
+UNKNOWN = "nothing on the live server stands for it"
+UNSENT = "the live server has it, and did not send it"
+FOREIGN = "nothing in the capture stands for it: the live server had it before, or made it"
+SENT_AGAIN = "the captured server did not send it here"
+
+DELIVERY = "PidTagMessageDeliveryTime"
+SCOPE = "servers differ in which deletions they call out of scope"
 
 HEADER_ORDER = ("PidTagSourceKey", "PidTagMid", "PidTagFolderId")
 """Ids of a change that are learned before its other properties are looked at."""
@@ -43,12 +52,17 @@ def compare_stories(
     captured: Story,
     live: Story,
     identity: Identity,
-    policy: tuple[Rule, ...] = POLICY,
+    policy: Policy = DEFAULT_POLICY,
     *,
     ordered: bool = False,
+    given: Mapping[GlobalId, Set[str]] | None = None,
 ) -> list[Difference]:
-    """Everything that is not the same between two streams. ordered: the order of messages counts."""
-    return list(_Comparison(captured, live, identity, policy, ordered).run())
+    """Everything that is not the same between two streams.
+
+    ordered: the order of messages counts. given: the properties that were written to the live server, by the captured
+    ids of the messages: they have to be there.
+    """
+    return list(_Comparison(captured, live, identity, policy, ordered, given or {}).run())
 
 
 def learn_replicas(story: Story, names: Names) -> None:
@@ -66,8 +80,15 @@ def learn_replicas(story: Story, names: Names) -> None:
 
 class _Comparison:
     def __init__(
-        self, captured: Story, live: Story, identity: Identity, policy: tuple[Rule, ...], ordered: bool
+        self,
+        captured: Story,
+        live: Story,
+        identity: Identity,
+        policy: Policy,
+        ordered: bool,
+        given: Mapping[GlobalId, Set[str]],
     ) -> None:
+        self.given = given
         self.captured, self.live, self.identity, self.ordered = captured, live, identity, ordered
         self.judge = Judge(ROP, identity, policy)
         self.matched: list[tuple[Told, Told]] = []
@@ -83,13 +104,16 @@ class _Comparison:
             if here is not None and there is not None:
                 yield from self.change(here, there)
             elif here is not None:
-                yield self.judge.differing(f"change {here.name}", "in the stream", ABSENT)
+                why = UNSENT if self.live_key(here.key) is not None else UNKNOWN
+                yield self.judge.differing(f"change {here.name}", "in the stream", ABSENT, why)
             elif there is not None:
-                yield self.judge.differing(f"change {there.name}", ABSENT, "in the stream")
+                why = SENT_AGAIN if self.captured_key(there.key) is not None else FOREIGN
+                yield self.judge.differing(f"change {there.name}", ABSENT, "in the stream", why)
         yield from self.order()
-        for kind in ("deletions", "readStateChanges"):
-            for name in dict.fromkeys((*self.captured.sets.get(kind, {}), *self.live.sets.get(kind, {}))):
-                yield from self.ids(f"{kind}.{name}", self.captured.set_of(kind, name), self.live.set_of(kind, name))
+        yield from self.deletions()
+        kind = "readStateChanges"
+        for name in dict.fromkeys((*self.captured.sets.get(kind, {}), *self.live.sets.get(kind, {}))):
+            yield from self.ids(f"{kind}.{name}", self.captured.set_of(kind, name), self.live.set_of(kind, name))
         yield from self.state()
         for path, one, other in (
             ("errorInfo", self.captured.errors, self.live.errors),
@@ -145,7 +169,7 @@ class _Comparison:
             self.identity.learn(here.get(path), there.get(path))
         for path in ("PidTagChangeNumber", "PidTagChangeKey"):
             mine, theirs = here.get(path), there.get(path)
-            if isinstance(mine, Xid) and isinstance(theirs, Xid) and not self.own_change(mine):
+            if isinstance(mine, Xid) and not self.own_change(mine):
                 continue
             self.identity.learn(mine, theirs, change=True)
 
@@ -166,6 +190,8 @@ class _Comparison:
                 yield self.judge.differing(f"{prefix}kind", here.kind, there.kind)
         if here.change.complete != there.change.complete:
             yield self.judge.differing(f"{prefix}complete", here.change.complete, there.change.complete)
+        key = global_id(here.key) if here.key is not None else None
+        given = self.given.get(key, frozenset()) if key is not None else frozenset()
         for path in (*here.properties, *(path for path in there.properties if path not in here.properties)):
             mine, theirs = here.properties.get(path), there.properties.get(path)
             if partial and (mine is None or theirs is None):
@@ -177,6 +203,7 @@ class _Comparison:
                 mine.value() if mine is not None else ABSENT,
                 theirs.value() if theirs is not None else ABSENT,
                 change=path.rpartition(".")[2].partition("#")[0] in CHANGES,
+                given=path in given,
             )
 
     def order(self) -> Iterator[Difference]:
@@ -189,9 +216,26 @@ class _Comparison:
                     yield self.judge.differing(f"change {told.name}", "behind its parent", "before its parent")
         elif self.ordered:
             live_order = {id(told): at for at, told in enumerate(self.live.changes)}
-            shown = [live_order[id(there)] for _, there in self.matched]
+            timed = [
+                pair for pair in self.matched if all(one.get(DELIVERY) is not None and not one.fai for one in pair)
+            ]
+            shown = [live_order[id(there)] for _, there in timed]
             if shown != sorted(shown):
                 yield self.judge.differing("order of changes", "by delivery time", f"live positions {shown[:20]}")
+
+    def deletions(self) -> Iterator[Difference]:
+        """What is gone for the client. Which of it a server calls deleted and which out of scope is its own affair."""
+        mine, theirs = self.captured.sets.get("deletions", {}), self.live.sets.get("deletions", {})
+        names = list(dict.fromkeys((*mine, *theirs)))
+        apart = [
+            difference for name in names
+            for difference in self.ids(f"deletions.{name}", mine.get(name, EMPTY), theirs.get(name, EMPTY))
+        ]  # fmt: skip
+        if any(one.verdict == DIFFERENT for one in apart):
+            together = list(self.ids("deletions", EMPTY.union(*mine.values()), EMPTY.union(*theirs.values())))
+            if not any(one.verdict == DIFFERENT for one in together):
+                apart = [replace(one, verdict=EXPECTED, why=SCOPE) for one in apart]
+        yield from apart
 
     def ids(self, path: str, here: IdSet, there: IdSet) -> Iterator[Difference]:
         """Sets of objects, id by id."""

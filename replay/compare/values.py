@@ -104,9 +104,8 @@ def _change_lists(here: list[Xid], there: list[Xid], identity: Identity, bind: b
 
 
 def _counted_alike(here: Xid, there: Xid, identity: Identity) -> bool:
-    """Whether two XIDs are of the store's own replica, each on its side."""
+    """Whether a captured XID is of the store, and a live one can be what stands for it."""
     name, live = global_id(here), global_id(there)
-    return (
-        name is not None and live is not None and identity.own(name[0])
-        and identity.replicas.get(name[0], live[0]) == live[0]
-    )  # fmt: skip
+    if name is None or not identity.own(name[0]):
+        return False
+    return live is None or identity.replicas.get(name[0], live[0]) == live[0]

@@ -54,6 +54,9 @@ def grouped(remarks: Iterable[Remark]) -> Iterator[str]:
     for (rop, why), found in groups.items():
         frames = list(dict.fromkeys(remark.frame for remark in found))
         where = f"frame {frames[0]}" if len(found) == 1 else f"{len(found)} times from frame {frames[0]}"
+        if not frames[0]:
+            yield f"{rop}: {why}"
+            continue
         about = list(dict.fromkeys(remark.about for remark in found if remark.about))
         shown_ids = f": {', '.join(about[:3])}{', ...' if len(about) > 3 else ''}" if about else ""
         yield f"{rop} ({where}): {why}{shown_ids}"

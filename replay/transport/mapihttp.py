@@ -23,7 +23,7 @@ from dissector.emsmdb.mapihttp import Answer
 from dissector.grammar.names import enum_name
 from dissector.source import ByteSource
 from dissector.transport.messages import HttpExchange, HttpMessage
-from replay.engine import Outgoing
+from replay.asking import Outgoing
 from replay.errors import (
     CertificateError,
     ClosedError,
