@@ -28,7 +28,10 @@ class Diagnosis:
         chosen = _chosen(rules)
         self.case = Case(Recorder())
         self._sync = [one for one in chosen if one.on == "sync"]
-        self._change = [one for one in chosen if one.on == "change"]
+        self._change = {
+            direction: [one for one in chosen if one.on in ("change", f"{direction}ed")]
+            for direction in ("download", "upload")
+        }
         self._stream = [one for one in chosen if one.on == "stream"]
         self._exchange = [one for one in chosen if one.on == "exchange"]
         self._misuse = [one for one in chosen if one.on == "misuse"]
@@ -84,10 +87,12 @@ class Diagnosis:
         origin = case.history.origin(record)
         for one in self._sync:
             yield from _findings(one, one.check(case, record, origin), record.session, record.number)
+        rules = self._change[record.direction]
         for change in record.changes:
             before = case.versions.last(change.source_key)
-            for one in self._change:
-                yield from _findings(one, one.check(case, record, change, before), record.session, record.number)
+            for one in rules:
+                for hit in one.check(case, record, change, before):
+                    yield _finding(one, hit, record.session, record.number)
             case.versions.learn(record, change)
         case.history.add(record)
 
@@ -113,10 +118,14 @@ def _chosen(names: Collection[str] | None) -> list[Rule]:
 
 def _findings(rule: Rule, hits: Iterable[Hit], session: int | None, sync: int | None = None) -> Iterator[Finding]:
     for hit in hits:
-        yield Finding(
-            hit.severity or rule.severity, rule.name, hit.frame, hit.exchange, hit.message, hit.evidence,
-            hit.advice or rule.advice, rule.spec, session, sync,
-        )  # fmt: skip
+        yield _finding(rule, hit, session, sync)
+
+
+def _finding(rule: Rule, hit: Hit, session: int | None, sync: int | None) -> Finding:
+    return Finding(
+        hit.severity or rule.severity, rule.name, hit.frame, hit.exchange, hit.message, hit.evidence,
+        hit.advice or rule.advice, rule.spec, session, sync,
+    )  # fmt: skip
 
 
 def as_json(finding: Finding) -> dict[str, Any]:

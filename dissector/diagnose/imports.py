@@ -159,7 +159,7 @@ def unknown_result(case: Case, record: SyncRecord, origin: Origin) -> Iterator[H
 
 
 @rule(
-    "import-retried-unchanged", WARNING, "change", "MS-OXCFXICS 3.3.4.3.3",
+    "import-retried-unchanged", WARNING, "uploaded", "MS-OXCFXICS 3.3.4.3.3",
     "The client does not give up and does not change anything: look at the answer that it got the first time.",
 )  # fmt: skip
 def import_retried(case: Case, record: SyncRecord, change: SyncChange, before: Version | None) -> Iterator[Hit]:
@@ -177,7 +177,7 @@ def import_retried(case: Case, record: SyncRecord, change: SyncChange, before: V
 
 
 @rule(
-    "import-never-saved", WARNING, "change", "MS-OXCFXICS 3.2.5.9.4.2",
+    "import-never-saved", WARNING, "uploaded", "MS-OXCFXICS 3.2.5.9.4.2",
     "Nothing of the message is stored without RopSaveChangesMessage. Look for an error between the two.",
 )  # fmt: skip
 def import_never_saved(case: Case, record: SyncRecord, change: SyncChange, before: Version | None) -> Iterator[Hit]:
@@ -227,7 +227,7 @@ def pcl_broken(case: Case, record: SyncRecord, change: SyncChange, before: Versi
 
 
 @rule(
-    "pcl-lost-predecessor", ERROR, "change", "MS-OXCFXICS 3.1.5.6.2",
+    "pcl-lost-predecessor", ERROR, "downloaded", "MS-OXCFXICS 3.1.5.6.2",
     "A server error: a new version is to extend the change list of the one it replaces. With a list that was begun "
     "anew the client sees a conflict where there is none.",
 )  # fmt: skip
@@ -249,7 +249,7 @@ def pcl_lost_predecessor(case: Case, record: SyncRecord, change: SyncChange, bef
 
 
 @rule(
-    "conflict", WARNING, "change", "MS-OXCFXICS 3.1.5.6.1",
+    "conflict", WARNING, "uploaded", "MS-OXCFXICS 3.1.5.6.1",
     "Two sides changed the object independently. Both versions are kept as a conflict-resolve message, or the last "
     "writer wins; users find the other one in the Conflicts folder.",
 )  # fmt: skip

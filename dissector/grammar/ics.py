@@ -230,6 +230,12 @@ class Syntax:
         self._lost = False
 
     @property
+    def repeating(self) -> str:
+        """What may come now any number of times, before anything else: PROPERTY, or a production. '' if nothing."""
+        stack = self._stack
+        return stack[-1].parts[0].name if stack and stack[-1].kind == MANY and not self._lost else ""
+
+    @property
     def open(self) -> list[str]:
         """The productions that are open, outermost first."""
         return [symbol.name for symbol in self._stack if symbol.kind == END]

@@ -14,8 +14,10 @@ from typing import Any, TypeAlias
 from dissector.grammar.base import GrammarError
 from dissector.grammar.elements import Element, ElementReader
 from dissector.grammar.fasttransfer import MARKER
-from dissector.grammar.ics import Step, Syntax
+from dissector.grammar.ics import PLAIN, PROPERTY, Step, Syntax
 from dissector.grammar.idset import SET_FORMS, IdsetReading, read_idset
+from dissector.grammar.quick import UNREAD, quick
+from dissector.grammar.skim import EVERY, Steps, comes, skim, skim_body, skim_parts, step_over
 from dissector.node import Diagnostic, Severity, Undecoded
 
 KEPT = 64 * 1024
@@ -101,6 +103,19 @@ _ITEMS: Mapping[str, tuple[type[Change] | type[Sets] | type[Report], str]] = {
     "errorInfo": (Report, "errorInfo"),
 }
 """The productions that are items."""
+_FULL = ["messageChangeFull", "propList"]
+_OWN_PATHS = (["propList"], ["messageContent", "propList"])
+"""Where a message's own properties stand."""
+_OWN, _DEEPER = Steps(_TOLD), Steps()
+"""What is passed over among a message's own properties, and among others."""
+_PARTS: Mapping[str, tuple[int, int, int]] = {
+    "recipient": (MARKER["StartRecip"], MARKER["EndToRecip"], 0),
+    "attachment": (MARKER["NewAttach"], MARKER["EndAttach"], 1),
+}
+"""Parts that are passed over as a whole: the markers round them, and how many properties they have at least."""
+_CHANGE, _MESSAGE = MARKER["IncrSyncChg"], MARKER["IncrSyncMessage"]
+_NAMES: dict[int, str] = {}
+"""Names of header properties by tag, as they are met."""
 _FOLDERS = ("folderContent", "folderContentNoDelProps")
 
 
@@ -152,16 +167,88 @@ class StoryReader:
 
     def items(self) -> Iterator[Item]:
         """The items that are complete by now."""
-        for element in self._reader.elements():
+        going = True
+        while going:
+            self._pass_over()
+            going = False
+            for element in self._reader.elements():
+                self.elements += 1
+                step = self._syntax.advance(element.tag)
+                if step is not PLAIN:
+                    if step.trouble:
+                        yield Fault(element.offset, Diagnostic(Severity.MALFORMED, step.trouble))
+                    yield from self._move(step, element.offset)
+                if step.fits:
+                    report = self._take(element)
+                    if report is not None:
+                        yield report
+                if self._coming():
+                    going = True
+                    break
+
+    def _coming(self) -> str:
+        """What comes next and need not be looked at one by one: 'own', 'header', ..., or ''."""
+        if not isinstance(self._item, Change) or self._item.kind == "folder":
+            return ""
+        if self._path[-1] == "messageChangeFull":  # what may stand here may also be left out: nobody need be told
+            return {_CHANGE: "header", _MESSAGE: "body"}.get(self._after, "")
+        repeating = self._syntax.repeating
+        if repeating != PROPERTY:
+            return repeating if repeating in _PARTS else ""
+        where = self._path[-1]
+        if where == "propList":
+            inside = self._path[self._depth :]
+            return "body" if inside == _FULL else "own" if inside[1:] in _OWN_PATHS else "deeper"
+        return "header" if where == "messageChangeHeader" else "deeper" if where == "recipient" else ""
+
+    def _pass_over(self) -> None:
+        """Go over it."""
+        coming, item = self._coming(), self._item
+        found: list[tuple[int, bytes]] = []
+        if not coming or not isinstance(item, Change):
+            return
+        if coming == "header":
+            self.elements += skim(self._reader, _DEEPER, found, EVERY)
+            for tag, raw in found:
+                self._in_header(item, _element(tag, raw))
+            if self._path[-1] != "messageChangeFull" or not comes(self._reader, _MESSAGE):
+                return
+            self._syntax.advance(_MESSAGE)  # fits: all before it may be left out
+            step_over(self._reader)
+            self._after = _MESSAGE
             self.elements += 1
-            step = self._syntax.advance(element.tag)
-            if step.trouble:
-                yield Fault(element.offset, Diagnostic(Severity.MALFORMED, step.trouble))
-            yield from self._move(step, element.offset)
-            if step.fits:
-                report = self._take(element)
-                if report is not None:
-                    yield report
+            coming, found = "body", []
+        if coming in _PARTS:
+            begin, end, least = _PARTS[coming]
+            parts, count = skim_parts(self._reader, begin, end, _DEEPER, least)
+            if parts and "attachment" not in self._path[self._depth :]:
+                item.recipients += parts if coming == "recipient" else 0
+                item.attachments += parts if coming == "attachment" else 0
+            if parts:
+                self._after = end
+        elif coming == "body":
+            passed = skim_body(self._reader, _OWN, _DEEPER, found)
+            count = passed.elements
+            item.properties += passed.properties
+            item.recipients += passed.recipients
+            item.attachments += passed.attachments
+        else:
+            count = skim(self._reader, _OWN if coming == "own" else _DEEPER, found)
+            item.properties += count if coming == "own" else 0
+        for tag, raw in found:
+            self._tell(item, _element(tag, raw))
+        self.elements += count
+
+    def _in_header(self, item: Change, element: Element) -> None:
+        """A property of messageChangeHeader, or of a folder."""
+        name = _NAMES.get(element.tag)
+        if name is None:
+            name = element.name
+            if element.named is None:
+                _NAMES[element.tag] = name
+        value = item.header[name] = self._value(element)
+        if element.tag == 0x67AA000B:
+            item.fai = bool(value)
 
     def finish(self) -> Iterator[Item]:
         """The items that the end of the stream completes, and what is wrong with that end."""
@@ -249,18 +336,28 @@ class StoryReader:
             item.group_id = self._group_id
         elif inside == ["messageChangeHeader"] or (item.kind == "folder" and not inside):
             item.properties += item.kind == "folder"
-            item.header[element.name] = self._value(element)
-            if element.tag == 0x67AA000B:
-                item.fai = bool(item.header[element.name])
-        elif inside in (["propList"], ["messageContent", "propList"]):
+            self._in_header(item, element)
+        elif inside in _OWN_PATHS:
             item.properties += 1
-            told = _TOLD.get(element.tag >> 16)
-            value = self._value(element) if told is not None else None
-            if told is not None and isinstance(value, str):
-                setattr(item, told, value)
+            self._tell(item, element)
+
+    def _tell(self, item: Change, element: Element) -> None:
+        """A property of the message itself, if it is one that is told."""
+        told = _TOLD.get(element.tag >> 16)
+        value = self._value(element) if told is not None else None
+        if told is not None and isinstance(value, str):
+            setattr(item, told, value)
 
     def _value(self, element: Element) -> Any:
+        value = quick(element.tag, element.raw)
+        if value is not UNREAD:
+            return value
         try:
             return element.value(codepage=self.codepage, after=self._after)
         except GrammarError:
             return Undecoded(element.raw or b"")
+
+
+def _element(tag: int, raw: bytes) -> Element:
+    """An element that was passed over: where it stood is not known."""
+    return Element(0, tag, None, 4, 4 + len(raw), raw if len(raw) <= KEPT else None)
