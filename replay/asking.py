@@ -153,6 +153,16 @@ def value_of(rop: Rop) -> Any:
     return rop.response.value
 
 
+def transfer_status(exchange: Exchange, rop: Rop) -> int:
+    """TransferStatus of the last buffer that answers a RopFastTransferSourceGetBuffer; 0 without one."""
+    status = 0
+    for one in exchange.rops:
+        value = one.response.value if one.response is not None else None
+        if value is not None and (one is rop or one.continues is rop):
+            status = int(value.get("TransferStatus") or 0)
+    return status
+
+
 def _code(exchange: Exchange) -> str:
     code = exchange.call.response.return_code if exchange.call.response is not None else None
     return f"0x{code:08X} {error_name(code)}".strip() if code is not None else "no answer"

@@ -149,10 +149,7 @@ def plan(
         if capture != "-":
             capture = os.path.relpath(capture, output.parent)
         text = "\n".join(plan_lines(steps, capture, given.digest, str(chosen))) + "\n"
-    try:
-        output.write_text(text, "utf-8")
-    except OSError as error:
-        raise ReplayError(f"{output}: {error.strerror or error}") from error
+    write_text(output, text)
 
 
 @app.command(
@@ -222,7 +219,8 @@ def run_command(
     may_write = may_write_to(server, write, yes)
     if seed and not may_write:
         raise ReplayError("--seed writes to the server: it needs --write")
-    target = Target(server, credentials, mailbox, not insecure, ca, Limits(silence=silence, request=limit))
+    limits = Limits(silence=silence, request=limit)
+    target = Target(server, credentials, mailbox, not insecure, ca, limits)
     manner = Manner(stop_on.value if stop_on is not None else "", speed is Speed.ORIGINAL)
     with ExitStack() as stack:
         recorder = None
@@ -261,10 +259,25 @@ def may_write_to(server: str, write: bool, yes: bool) -> bool:
     return write
 
 
-class Sending:
-    """How many requests were sent, on stderr: only on a terminal, only when stdout is none."""
+def target_of(server: str, credentials: Any, mailbox: str, insecure: bool, ca: str | None) -> Any:
+    from replay.runner import Target
 
-    def __init__(self) -> None:
+    return Target(server, credentials, mailbox, not insecure, ca)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file. Raises ReplayError."""
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise ReplayError(f"{path}: {error.strerror or error}") from error
+
+
+class Sending:
+    """How far it is, in a count of things, on stderr: only on a terminal, only when stdout is none."""
+
+    def __init__(self, doing: str = "replaying", things: str = "requests") -> None:
+        self._doing, self._things = doing, things
         self._bar: Any = None
         self._wanted = sys.stderr.isatty() and not sys.stdout.isatty()
 
@@ -275,14 +288,10 @@ class Sending:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-            columns = (
-                TextColumn("replaying"),
-                BarColumn(),
-                TextColumn("{task.completed} requests"),
-                TimeElapsedColumn(),
-            )
+            count = TextColumn(f"{{task.completed}} {self._things}")
+            columns = (TextColumn(self._doing), BarColumn(), count, TimeElapsedColumn())
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._bar.add_task("replaying", total=None)
+            self._bar.add_task(self._doing, total=None)
             self._bar.start()
         self._bar.update(self._bar.task_ids[0], completed=sent)
 
@@ -290,6 +299,115 @@ class Sending:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+@app.command(
+    epilog="Example: replay shrink upload.pcap --until 'rop == RopQueryRows and verdict == different' -o small.toml"
+)
+def shrink(
+    source: Annotated[str, typer.Argument(metavar="CAPTURE", help="A capture; - is standard input.")],
+    server: Annotated[
+        str, typer.Option("--server", metavar="URL", help="Where to; without it a fresh embedded server each time.")
+    ] = "",
+    until: Annotated[
+        str,
+        typer.Option(
+            "--until",
+            metavar="EXPR",
+            help="What has to stay visible, over rop, frame, path, captured, live, verdict, why, cause. "
+            "Without it: anything different.",
+        ),
+    ] = "",
+    output: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Where the plan that is left goes.")] = None,
+    user: User = "",
+    password_env: PasswordEnv = "REPLAY_PASSWORD",
+    auth: AuthOption = Auth.AUTO,
+    mailbox: Mailbox = "",
+    seed: Annotated[bool, typer.Option("--seed", help="Seed the server before every attempt.")] = False,
+    most: Annotated[int, typer.Option("--attempts", metavar="N", min=1, help="Replays at most.")] = 500,
+    sessions: Sessions = None,
+    frames: Frames = "",
+    folder: Folder = "",
+    where: Where = None,
+    uploads_only: UploadsOnly = False,
+    write: Annotated[bool, typer.Option("--write", help="Also write, to a server that is not this machine.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a server that is not this machine.")] = False,
+    insecure: Insecure = False,
+    ca: Authority = None,
+    prefs: Annotated[
+        list[str] | None, typer.Option("--pref", metavar="NAME:VALUE", help="A preference, as -o of dissector.")
+    ] = None,
+    engine: EngineOption = Engine.AUTO,
+) -> None:
+    """Find the fewest ROPs of a capture that still show a difference, by leaving out more and more."""
+    from replay.planfile import plan_lines
+    from replay.shrink import Shrinker, condition
+    from replay.shrinking import attempts_on
+    from replay.sources import Source
+
+    chosen = selection_of(sessions, frames, folder, where, uploads_only)
+    given = Source.of(source, engine.value, preferences(prefs))
+    if given.plan is not None:
+        raise typer.BadParameter("is to be a capture, not a plan", param_hint="CAPTURE")
+    target = None
+    if server:
+        if not user:
+            raise typer.BadParameter("is needed with --server", param_hint="--user")
+        target = target_of(server, credentials_of(user, password_env, "", None, auth), mailbox, insecure, ca)
+        if not may_write_to(server, write, yes):
+            raise ReplayError("shrinking replays what writes too: it needs --write")
+    wanted = condition(until)
+    found = given.survey(chosen)
+    bar = Sending("shrinking", "attempts")
+
+    def say(count: int, shown: bool) -> None:
+        bar.update(shrinker.attempts)
+
+    attempt = attempts_on(given, target, seed)
+    shrinker = Shrinker(found.needs, attempt, wanted, say, most)
+    try:
+        left = shrinker.shrink(found.chosen() if chosen else set(found.needs))
+    finally:
+        bar.close()
+    with given.steps_of(left) as steps:
+        kept = [step for step in steps if any(rop.action != "skip" for rop in step.rops)]
+        for step in kept:
+            step.rops = [rop for rop in step.rops if rop.action != "skip"]
+        if output is not None:
+            capture = given.capture if given.capture == "-" else os.path.relpath(given.capture, output.parent)
+            write_text(output, "\n".join(plan_lines(kept, capture, given.digest, "shrunk")) + "\n")
+        else:
+            emit(plan_lines(kept, given.capture, given.digest, "shrunk"))
+    print(f"{len(left)} of {len(found.needs)} ROPs are left after {shrinker.attempts} replays", file=sys.stderr)
+
+
+@app.command(epilog="Example: replay stub outlook.pcap --listen 127.0.0.1:8080")
+def stub(
+    source: Annotated[str, typer.Argument(metavar="CAPTURE", help="A capture; - is standard input.")],
+    listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen.")] = "127.0.0.1:8080",
+    sessions: Sessions = None,
+    prefs: Prefs = None,
+    engine: EngineOption = Engine.AUTO,
+) -> None:
+    """Answer a client with what the captured server said: to reproduce a bug of the client.
+
+    Every Connect takes the next session of the capture; users and passwords are not checked. What the capture cannot
+    answer fails by name, and is told on stderr.
+    """
+    from replay.sources import Source
+    from replay.stub.answers import scripts_of
+    from replay.stub.app import Stub, listener, serve_stub, url_of
+
+    given = Source.of(source, engine.value, preferences(prefs))
+    with given.opened() as dissection:
+        scripts = scripts_of(dissection.exchanges())
+    wanted = set(sessions or ())
+    scripts = [one for one in scripts if not wanted or one.session.number in wanted]
+    made = Stub(scripts, lambda words: print(f"replay stub: {words}", file=sys.stderr, flush=True))
+    bound = listener(*address_of(listen))
+    print(f"listening on {url_of(bound)}", file=sys.stderr, flush=True)
+    serve_stub(made, bound)
+    print(f"{made.answered} ROPs answered, {len(made.refused)} refused", file=sys.stderr)
 
 
 @app.command(

@@ -12,10 +12,11 @@ from typing import Any
 from dissector.grammar.base import build
 from dissector.grammar.names import property_name
 from dissector.model.ids import LongTermId
-from dissector.session.exchange import Rop
+from dissector.session.exchange import Exchange, Rop
 from dissector.session.objects import NO_HANDLE
+from dissector.session.streams import DONE
 from dissector.transport.messages import HttpExchange
-from replay.asking import GET_BUFFER, Answering, Asker, Conversation, Origin, Outgoing, value_of
+from replay.asking import GET_BUFFER, Answering, Asker, Conversation, Origin, Outgoing, transfer_status, value_of
 from replay.compare.difference import DIFFERENT, Difference
 from replay.compare.policy import DEFAULT_POLICY, Policy
 from replay.compare.responses import compare
@@ -211,7 +212,7 @@ class Engine:
         for planned in sent[len(answered) :]:
             lost = Difference("", "a response", "none: the live ROP list could not be read so far", DIFFERENT)
             outcomes.append(Outcome(step.frame, planned.name, [lost]))
-        yield from self._read_on(step, live, sent, answered)
+        yield from self._read_on(step, live, sent, answered, exchange)
         return left, outcomes
 
     def _uploaded(self, planned: PlannedRop, answer: Rop, step: Step, live: LiveSession) -> None:
@@ -348,7 +349,9 @@ class Engine:
         self.report.supply(step, name, why)
         return value_of(answer)
 
-    def _read_on(self, step: Step, live: LiveSession, sent: list[PlannedRop], answered: list[Rop]) -> Conversation:
+    def _read_on(
+        self, step: Step, live: LiveSession, sent: list[PlannedRop], answered: list[Rop], exchange: Exchange
+    ) -> Conversation:
         """Read a stream to its end where the capture did but the live server cuts it into more buffers."""
         done = {ended.stream.handle for ended in step.streams if ended.stream.complete}
         for planned, rop in zip(sent, answered, strict=False):
@@ -357,23 +360,17 @@ class Engine:
             if planned.captured.handles.get("InputHandleIndex") not in done:
                 continue
             source = rop.handles.get("InputHandleIndex")
-            status = _status(rop)
+            status = transfer_status(exchange, rop)
             for _ in range(MOST_EXTRA_BUFFERS):
                 if status not in (1, 2) or source is None or source in live.ended_streams:
                     break
                 request = build(planned.definition.request, {**planned.value, "InputHandleIndex": 0})
-                exchange = yield from self._asker.execute(_origin(step), [request], {0: source})
-                last = next((one for one in reversed(exchange.rops) if one.response and one.response.value), None)
-                status = _status(last)
-            if status == 3 and source is not None:
+                more = yield from self._asker.execute(_origin(step), [request], {0: source})
+                first = next((one for one in more.rops if one.request is not None), None)
+                status = transfer_status(more, first) if first is not None else 0
+            if status == DONE and source is not None:
                 live.ended_streams.add(source)
 
 
 def _origin(step: Step) -> Origin:
     return Origin(step.session, step.frame, step.time)
-
-
-def _status(rop: Rop | None) -> int:
-    """TransferStatus of a response; 0 without one."""
-    value = rop.response.value if rop is not None and rop.response is not None else None
-    return int(value.get("TransferStatus") or 0) if value is not None else 0

@@ -160,7 +160,11 @@ class Identity:
 
     def object_id(self, captured: ObjectId) -> ObjectId:
         """The live id. The null id is itself. Raises UnmappedError."""
-        made = captured if captured.counter == 0 else self.try_object(captured)
+        if captured.counter == 0:
+            return captured
+        made = self.try_object(captured)
+        if made is None and self.same_store and captured.replica_id >= 0 and captured not in self.objects.captured:
+            made = captured
         if made is None:
             raise UnmappedError(captured)
         return made
@@ -215,15 +219,30 @@ class Identity:
         """REPLIDs of captured objects whose GUID was never told."""
         yield from dict.fromkeys(one.replica_id for one in self.objects.live)
 
+    @property
+    def same_store(self) -> bool:
+        """Whether all replicas seen so far are called the same on both sides: it is the captured server, or its stub.
+
+        Then an id that was never seen is itself.
+        """
+        return bool(self.replicas) and all(here == there for here, there in self.replicas.items())
+
     def own(self, guid: uuid.UUID) -> bool:
         """Whether a captured GUID is known to be a replica of the captured store."""
         return guid in self.replicas or guid in self.captured.numbers
+
+    def global_of(self, captured: GlobalId) -> GlobalId | None:
+        """The live global id of an object; on the same store, one that was never seen is itself."""
+        live = self.try_global(captured)
+        if live is None and self.same_store and captured not in self.globals.captured:
+            live = captured
+        return live
 
     def long_term_id(self, captured: LongTermId) -> LongTermId:
         """The live LongTermId; one of a foreign replica is itself. Raises UnmappedError."""
         if captured.counter == 0 or not self.own(captured.guid):
             return captured
-        live = self.try_global((captured.guid, captured.counter))
+        live = self.global_of((captured.guid, captured.counter))
         if live is None:
             raise UnmappedError(captured)
         return LongTermId(live[0], live[1], captured.pad)
@@ -233,7 +252,7 @@ class Identity:
         name = global_id(captured)
         if name is None or not self.own(name[0]):
             return captured
-        live = self.try_global(name)
+        live = self.global_of(name)
         if live is None:
             raise UnmappedError(LongTermId(*name))
         return Xid(live[0], _six(live[1]))
@@ -254,13 +273,15 @@ class Identity:
         if live is not None:
             return Xid(live[0], _six(live[1])), True
         guid = self.replicas.get(name[0])
-        return (Xid(guid, captured.local_id), False) if guid is not None else (captured, True)
+        return (Xid(guid, captured.local_id), guid == name[0]) if guid is not None else (captured, True)
 
     def change_number(self, captured: ObjectId) -> ObjectId | None:
         """The live ChangeNumber, None where it is not known."""
         name = self.captured.global_id(captured)
         live = self.changes.live.get(name) if name is not None else None
-        return self.live.object_id(live) if live is not None else None
+        if live is None:
+            return captured if self.same_store else None
+        return self.live.object_id(live)
 
     # Live to captured.
 

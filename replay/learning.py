@@ -9,8 +9,9 @@ from dissector.grammar.names import property_name
 from dissector.model.ids import LongTermId, ObjectId
 from dissector.model.pcl import Xid
 from dissector.session.exchange import Exchange, Rop
-from dissector.session.streams import OPENING
+from dissector.session.streams import DONE, OPENING
 from dissector.session.tracker import WITH_VALUE
+from replay.asking import GET_BUFFER, transfer_status
 from replay.contexts import Contexts
 from replay.errors import ProtocolError
 from replay.identity import GlobalId, Identity, Names, global_id
@@ -102,7 +103,7 @@ def learn(planned: PlannedRop, rop: Rop, step: Step, live: LiveSession, exchange
         identity.named.update(zip(step.named, response.get("PropertyIds") or (), strict=False))
     if planned.captured is not None:
         _given(planned, live)
-        _from_pair(planned, rop, response, live)
+        _from_pair(planned, rop, response, live, exchange)
 
 
 def _given(planned: PlannedRop, live: LiveSession) -> None:
@@ -123,7 +124,7 @@ def _given(planned: PlannedRop, live: LiveSession) -> None:
             live.mailbox.given.setdefault(name, set()).update(filter(None, map(property_name, tags)))
 
 
-def _from_pair(planned: PlannedRop, rop: Rop, response: Any, live: LiveSession) -> None:
+def _from_pair(planned: PlannedRop, rop: Rop, response: Any, live: LiveSession, exchange: Exchange) -> None:
     """What both answers tell together."""
     captured = planned.captured
     assert captured is not None
@@ -145,7 +146,7 @@ def _from_pair(planned: PlannedRop, rop: Rop, response: Any, live: LiveSession) 
         for mine, theirs in zip(before["PropertyIds"], response["PropertyIds"], strict=False):
             if mine >= 0x8000 and theirs >= 0x8000:
                 identity.named.setdefault(mine, theirs)
-    elif name == "RopFastTransferSourceGetBuffer" and response.get("TransferStatus") == 3:
+    elif name == GET_BUFFER and transfer_status(exchange, rop) == DONE:
         source = rop.handles.get("InputHandleIndex")
         if source is not None:
             live.ended_streams.add(source)

@@ -24,7 +24,7 @@ from dissector.session.exchange import Rop
 from dissector.session.objects import NO_HANDLE
 from dissector.session.tracker import WITH_VALUE
 from dissector.transport.messages import HttpExchange
-from replay.asking import Answering, Asker, Conversation, Origin, Outgoing, opened, value_of
+from replay.asking import GET_BUFFER, Answering, Asker, Conversation, Origin, Outgoing, opened, value_of
 from replay.compare.changes import Story, read_story
 from replay.compare.streams import learn_replicas
 from replay.errors import ProtocolError
@@ -357,11 +357,13 @@ class Seeder:
         context = opened(answer)
         data = bytearray()
         for _ in range(MOST_BUFFERS):
-            got = yield from self._asker.call(
-                self._origin, "RopFastTransferSourceGetBuffer", [context], BufferSize=GET_SIZE
-            )
-            data += value_of(got)["TransferBuffer"] or b""
-            if value_of(got)["TransferStatus"] not in (1, 2):
+            got = yield from self._rops([(GET_BUFFER, {"InputHandleIndex": 0, "BufferSize": GET_SIZE})], [context])
+            status = 0
+            for rop in got.rops:
+                if rop.response is not None and rop.response.value is not None:
+                    data += rop.response.value["TransferBuffer"] or b""
+                    status = rop.response.value["TransferStatus"]
+            if status not in (1, 2):
                 break
         yield from self._asker.call(self._origin, "RopRelease", [context])
         return read_story(bytes(data), "contentsSync" if kind == CONTENTS else "hierarchySync")

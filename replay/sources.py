@@ -12,10 +12,11 @@ from typing import Any
 
 from dissector.pipeline import Dissection, dissect
 from replay.errors import ReplayError
+from replay.needs import Key
 from replay.plan import Planner
 from replay.planfile import Plan, digest_of, read_plan
 from replay.seeds import Seeds, collect
-from replay.selection import Selection, choice_of, survey
+from replay.selection import Selection, Survey, choice_of, survey
 from replay.steps import Step
 
 
@@ -60,13 +61,23 @@ class Source:
         with self.opened() as dissection:
             return collect(Planner().steps(dissection.exchanges()))
 
+    def survey(self, selection: Selection) -> Survey:
+        """What is chosen, and what every ROP of the capture needs."""
+        with self.opened() as dissection:
+            return survey(dissection.exchanges(), selection)
+
+    @contextmanager
+    def steps_of(self, keys: set[Key]) -> Iterator[Iterator[Step]]:
+        """The steps in which only these ROPs are sent."""
+        with self.opened() as dissection:
+            yield Planner(choice_of(keys)).steps(dissection.exchanges())
+
     @contextmanager
     def steps(self, selection: Selection, *, may_write: bool = True) -> Iterator[Iterator[Step]]:
         """The steps of what was chosen. may_write: whether what writes is sent; it is named as skipped where not."""
         keys = None
         if selection:
-            with self.opened() as dissection:
-                keys = survey(dissection.exchanges(), selection).chosen()
+            keys = self.survey(selection).chosen()
             if not keys:
                 raise ReplayError(f"{self.name}: nothing in it is chosen by {selection}")
         choice = choice_of(keys, may_write=may_write)

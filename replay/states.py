@@ -82,6 +82,8 @@ class States:
         same = next((one for one in known if one.captured[name] == captured), None)
         if same is not None:
             return same.live.get(name, EMPTY), ""
+        if self.identity.same_store:
+            return captured, ""
         mapping = self.identity.try_global if objects else self.identity.changes.live.get
         here = [one for one in known if one.where == where]
         if here:
