@@ -535,6 +535,7 @@ def run(application: Callable[..., Any], name: str) -> None:
         sys.exit(130)
 
 
+import dissector.cli_export  # noqa: E402  registers its commands
 import dissector.cli_sync  # noqa: E402, F401  registers its commands
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from dissector.grammar.base import trace
 from dissector.grammar.icstree import Gap, trace_parts
@@ -36,6 +36,16 @@ class Buffer(NamedTuple):
     status: int | None
     done: int | None
     total: int | None
+
+
+class Tap(Protocol):
+    """Told of the bytes of a stream, in order."""
+
+    def feed(self, data: bytes) -> None:
+        """The next bytes; they came in the last of stream.buffers."""
+
+    def gap(self) -> None:
+        """What comes next does not follow what came before."""
 
 
 class Failure(NamedTuple):
@@ -162,6 +172,8 @@ class Stream:
     account: Account = field(default_factory=lambda: Account(None))
     parts: list[tuple[ByteSource, int, int]] | None = None
     """Where its bytes lie; None where they were not kept."""
+    tap: Tap | None = None
+    """Who else is given its bytes as they come."""
 
     @property
     def inferred(self) -> bool:
@@ -216,7 +228,10 @@ class Stream:
         if not buffer.length:
             return
         self.size += buffer.length
-        self.account.feed(source.data[offset : offset + buffer.length])
+        data = source.data[offset : offset + buffer.length]
+        self.account.feed(data)
+        if self.tap is not None:
+            self.tap.feed(data)
         if self.size > keep:
             self.parts = None
         if self.parts is not None:
@@ -226,6 +241,8 @@ class Stream:
         """Bytes are missing at this place."""
         self.gaps.append(Gap(self.size, why))
         self.account.gap()
+        if self.tap is not None:
+            self.tap.gap()
 
     def ended(self, complete: bool, why: str) -> None:
         """No more comes. complete: the protocol says that all was sent; why: what happened instead."""
