@@ -260,3 +260,34 @@ def _explain_message(capture: str, message: str, form: Brief, prefs: Any, engine
         emit(life_lines(found, _palette()))
     if not found:
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: dissector diff ours.pcap reference.pcap")
+def diff(
+    first: Annotated[str, typer.Argument(metavar="A", help="A capture.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another capture of the same act.")],
+    form: Annotated[Brief, typer.Option("-T", help="Output format.")] = Brief.TEXT,
+    prefs: Prefs = None,
+    engine: EngineOption = Engine.AUTO,
+) -> None:
+    """Two captures of the same act ("our server" and "the reference server"). Exit code 1 where they differ."""
+    from dissector.diagnose.compare import compare, gather
+    from dissector.views.diff import diff_json, diff_lines
+    from dissector.views.json import dumps_pretty
+
+    sides = []
+    for path in (first, second):
+        dissection, bar = opened(path, engine, prefs)
+        with dissection:
+            try:
+                sides.append(gather(dissection))
+            finally:
+                bar.close()
+            complain(dissection)
+    found = compare(sides[0], sides[1])
+    if form is Brief.JSON:
+        emit([dumps_pretty(diff_json(sides[0], sides[1], found))])
+    else:
+        emit(diff_lines(sides[0], sides[1], found, _palette()))
+    if found:
+        raise typer.Exit(1)

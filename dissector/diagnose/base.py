@@ -61,9 +61,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """on: what the function is called with besides the Case: "sync" (SyncRecord, Origin), "change", "downloaded"
-    or "uploaded" (SyncRecord, SyncChange, the Version before or None), "stream" (Stream), "exchange" (Exchange), "rop" (Exchange, Rop; only the
-    ROPs in `rops`), "misuse" (Exchange, Misuse), "end" (nothing). about: what it finds, in a sentence.
+    """on: what the function is called with besides the Case: "sync" (SyncRecord, Origin); "change", "downloaded" or
+    "uploaded" (SyncRecord, SyncChange, the Version before or None); "stream" (Stream); "exchange" (Exchange); "rop"
+    (Exchange, Rop; only the ROPs in `rops`); "misuse" (Exchange, Misuse); "end" (nothing). about: what it finds, in a
+    sentence.
     """
 
     name: str

@@ -154,7 +154,8 @@ class Recorder:
     def _change(self, record: SyncRecord, stream: Stream, item: Change) -> SyncChange:
         header = item.header
         frame, exchange = _place(stream, item.offset)
-        made = SyncChange(item.kind, frame, exchange, stream.buffers[-1].frame, bytes=item.end - item.offset)
+        made = SyncChange(item.kind, frame, exchange, stream.buffers[-1].frame, offset=item.offset)
+        made.bytes = item.end - item.offset
         for name, value in header.items():
             if name in ("PidTagMid", "PidTagFolderId") and isinstance(value, ObjectId):
                 made.mid = value

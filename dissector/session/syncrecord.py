@@ -28,7 +28,7 @@ class SyncChange:
     status: "new", "changed", or "again" (the uploaded state says that the client has this very version), '' where the
     uploaded state is not known. size: as the server announced it. parent: of a folder; None is the folder that is
     synchronized. code: ReturnValue of the import; saved: of the RopSaveChangesMessage that ended it (None: there was
-    none). frame, last_frame: which carried it; bytes: in the stream. flags: ImportFlag of an upload.
+    none). frame, last_frame: which carried it; offset, bytes: in the stream. flags: ImportFlag of an upload.
     """
 
     kind: str
@@ -49,6 +49,7 @@ class SyncChange:
     message_class: str | None = None
     status: str = ""
     size: int | None = None
+    offset: int = 0
     bytes: int = 0
     groups: int = 0
     warnings: tuple[int, ...] = ()

@@ -1,0 +1,455 @@
+"""Two captures of the same act, side by side: where two servers (or two clients) differ.
+
+ROPs are aligned as two texts are, runs of the same ROP taken as one (how a stream is cut into buffers is nobody's
+business); synchronizations by what they are of, messages by what they are called. Ids, GUIDs and keys are made equal by
+learning on first sight which belongs to which; one that later stands for another is a difference. Times, cookies,
+handles and progress are not compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from typing import Any, NamedTuple
+
+from dissector.grammar.elements import Element, elements_of
+from dissector.grammar.fasttransfer import MARKER
+from dissector.grammar.names import error_name, property_name
+from dissector.grammar.rops.base import SUCCESS
+from dissector.model.ids import LongTermId, ObjectId
+from dissector.model.pcl import Xid
+from dissector.pipeline import Dissection
+from dissector.session.exchange import Exchange
+from dissector.session.streams import KEEP_ALL, Streams
+from dissector.session.sync import Recorder
+from dissector.session.syncrecord import SyncChange, SyncRecord
+
+ANSWER, ABSENT, CONTENT, VALUE, FORM = 100, 80, 60, 40, 20
+WORDS = {ANSWER: "answer", ABSENT: "absent", CONTENT: "content", VALUE: "value", FORM: "form"}
+"""What a weight is called: another return code; a ROP, message or synchronization that is missing; other contents;
+other values of fields; the same told in another form."""
+
+RUNS = frozenset(
+    ("RopFastTransferSourceGetBuffer", "RopFastTransferDestinationPutBuffer", "RopReadStream", "RopWriteStream",
+     "RopSynchronizationUploadStateStreamContinue", "RopQueryRows", "RopRelease", "RopNotify")
+)  # fmt: skip
+"""ROPs of which several in a row count as one."""
+NOT_COMPARED = frozenset(
+    ("RopId", "LogonId", "TransferBuffer", "TransferData", "StreamData", "InProgressCount", "TotalStepCount",
+     "LogonTime", "GwartTime", "BackoffTime", "GlobalCount", "_io", "Reserved", "Data", "RowCount")
+)  # fmt: skip
+"""Fields that are never the same, or are compared elsewhere (streams, states)."""
+KEYS = frozenset((0x65E0, 0x65E1, 0x65E2, 0x65E3))
+"""Source keys, change keys and change lists: compared as identities."""
+VOLATILE = frozenset(
+    (0x0FFF, 0x0FF6, 0x0FF9, 0x0FFB, 0x300B, 0x3013, 0x0071, 0x0E09, 0x674A, 0x6748, 0x6749, 0x67A4, 0x0E08, 0x003B,
+     0x0051, 0x0041, 0x003F, 0x0C19, 0x0C1D, 0x1035, 0x6709)
+)  # fmt: skip
+"""Properties whose values name an object, a mailbox or a change, by id: they are never the same in two mailboxes."""
+TIME = 0x0040
+MESSAGE_STARTS = frozenset((MARKER["IncrSyncChg"], MARKER["IncrSyncChgPartial"]))
+DEEPER = {MARKER["StartRecip"]: 1, MARKER["NewAttach"]: 1, MARKER["StartEmbed"]: 1,
+          MARKER["EndToRecip"]: -1, MARKER["EndAttach"]: -1, MARKER["EndEmbed"]: -1}  # fmt: skip
+
+
+class Step(NamedTuple):
+    """A ROP, or a run of them, or a call without any. frame, exchange: of the first one."""
+
+    name: str
+    frame: int
+    exchange: int
+    request: Any
+    response: Any
+    code: int | None
+    times: int
+
+
+class Difference(NamedTuple):
+    """One kind of difference. a, b: frame and exchange of the first place (None: it is not there), values in words.
+
+    times: how many such places there are.
+    """
+
+    weight: int
+    what: str
+    path: str
+    place_a: tuple[int, int] | None
+    place_b: tuple[int, int] | None
+    a: str
+    b: str
+    times: int = 1
+
+    @property
+    def kind(self) -> str:
+        return WORDS[self.weight]
+
+
+@dataclass(slots=True)
+class Side:
+    """What is compared of one capture. server, client: what they say they are. properties: of each change by its
+    identity: tag and value, of the message itself.
+    """
+
+    path: str
+    server: list[str] = field(default_factory=list)
+    client: list[str] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    records: list[SyncRecord] = field(default_factory=list)
+    properties: dict[int, dict[int, bytes]] = field(default_factory=dict)
+
+
+def gather(dissection: Dissection) -> Side:
+    """Read a whole capture."""
+    side = Side(dissection.capture.summary.path)
+    recorder = Recorder(Streams(KEEP_ALL))
+
+    def note(records: Iterable[SyncRecord]) -> None:
+        for record in records:
+            side.records.append(record)
+            if record.stream.parts is not None and record.direction == "download":
+                data = record.stream.source().data
+                for change in record.changes:
+                    side.properties[id(change)] = properties_of(data[change.offset : change.offset + change.bytes])
+                record.stream.parts = None
+
+    for exchange in dissection.exchanges():
+        _who(exchange, side)
+        _steps(exchange, side.steps)
+        note(recorder.exchange(exchange))
+    note(recorder.finish())
+    side.records.sort(key=lambda record: record.number)
+    return side
+
+
+def _who(exchange: Exchange, side: Side) -> None:
+    """What the first calls tell of both ends."""
+    call = exchange.call
+    for who, part, names in (
+        (side.client, call.request, ("X-ClientApplication", "User-Agent")),
+        (side.server, call.response, ("X-ServerApplication", "Server", "X-FEServer", "X-BEServer")),
+    ):
+        message = getattr(part.envelope, "message", None) if part is not None else None
+        if message is not None and hasattr(message, "header") and len(who) < len(names):
+            found = [f"{name}: {value}" for name in names if (value := message.header(name))]
+            who += [text for text in found if text not in who]
+    versions = (side.client, call.request, "rgwClientVersion"), (side.server, call.response, "rgwServerVersion")
+    for who, part, name in versions:
+        version = part.fields.get(name) if part is not None else None
+        text = f"version {version_text(version)}" if version else ""
+        if text and text not in who:
+            who.append(text)
+
+
+def version_text(words: Sequence[int]) -> str:
+    """'15.0.847.4040' of the three words on the wire [MS-OXCRPC] 3.1.4.1.3."""
+    first, second, third = words
+    if second & 0x8000:
+        return f"{first >> 8}.{first & 0xFF}.{second & 0x7FFF}.{third}"
+    return f"{first}.0.{second}.{third}"
+
+
+def _steps(exchange: Exchange, steps: list[Step]) -> None:
+    if not exchange.rops:
+        code = exchange.call.response.return_code if exchange.call.response is not None else None
+        steps.append(Step(exchange.call.name, exchange.frame, exchange.number, None, None, code, 1))
+    for rop in exchange.rops:
+        request = rop.request.value if rop.request is not None else None
+        response = rop.response.value if rop.response is not None else None
+        name, code = rop.name, rop.return_value
+        if name.endswith("StateStreamBegin") and request is not None:
+            name += f" {property_name(request['StateProperty']) or hex(request['StateProperty'])}"
+        last = steps[-1] if steps else None
+        if last is not None and last.name == name and name in RUNS and (last.code or 0) == (code or 0):
+            steps[-1] = last._replace(times=last.times + 1)
+        else:
+            steps.append(Step(name, exchange.frame, exchange.number, request, response, code, 1))
+
+
+def properties_of(data: bytes) -> dict[int, bytes]:
+    """The properties of a message itself, by tag: its value, or a digest of a long one."""
+    found: dict[int, bytes] = {}
+    depth = 0
+    for element in elements_of(data):
+        depth += DEEPER.get(element.tag, 0) if element.is_marker else 0
+        if not element.is_marker and not depth and element.raw is not None:
+            found[_key(element)] = element.raw if len(element.raw) < 64 else hashlib.sha256(element.raw).digest()
+    return found
+
+
+def _key(element: Element) -> int:
+    """The tag; for a named property a number of its own, since its id means nothing."""
+    if element.named is None:
+        return element.tag
+    digest = hashlib.sha256(repr(element.named).lower().encode()).digest()
+    key = element.tag & 0xFFFF | 0xFFFF0000 | int.from_bytes(digest[:8], "big") << 32
+    NAMES.setdefault(key, element.name)
+    return key
+
+
+NAMES: dict[int, str] = {}
+"""Names of named properties that were met."""
+
+
+def tag_text(key: int) -> str:
+    return NAMES.get(key) or property_name(key) or f"0x{key:08X}"
+
+
+class Identity:
+    """Which value of one side stands for which of the other: learned on first sight, held to it after."""
+
+    def __init__(self) -> None:
+        self._there: dict[Any, Any] = {}
+        self._back: dict[Any, Any] = {}
+
+    def same(self, a: Any, b: Any) -> bool:
+        if self._there.get(a, b) != b or self._back.get(b, a) != a:
+            return False
+        self._there[a], self._back[b] = b, a
+        return True
+
+    def elsewhere(self, a: Any, b: Any) -> str:
+        """What the two stand for in other places."""
+        there, back = self._there.get(a), self._back.get(b)
+        words = [f"A's is {there} elsewhere in B"] if there is not None and there != b else []
+        words += [f"B's is {back} elsewhere in A"] if back is not None and back != a else []
+        return "; ".join(words)
+
+
+def compare(a: Side, b: Side) -> list[Difference]:
+    """The differences of two captures, the heaviest first, equal ones counted together."""
+    comparison = _Comparison(a, b)
+    for _, pair in sorted((*comparison.steps(), *comparison.records()), key=lambda one: one[0]):
+        comparison.pair(*pair)
+    merged: dict[tuple[int, str, str], Difference] = {}
+    for one in comparison.found:
+        key = one.weight, one.what, one.path
+        known = merged.get(key)
+        merged[key] = known._replace(times=known.times + 1) if known is not None else one
+    return sorted(merged.values(), key=lambda one: (-one.weight, (one.place_a or one.place_b or (0, 0))[1]))
+
+
+class _Comparison:
+    def __init__(self, a: Side, b: Side) -> None:
+        self.a, self.b = a, b
+        self.identity = Identity()
+        self.found: list[Difference] = []
+
+    def tell(self, weight: int, what: str, path: str, one: Any, two: Any, a: str, b: str) -> None:
+        places = [(part.frame, part.exchange) if part is not None else None for part in (one, two)]
+        self.found.append(Difference(weight, what, path, places[0], places[1], a, b))
+
+    # -- ROPs
+
+    def pair(self, one: Any, two: Any) -> None:
+        """Compare two that belong together."""
+        if isinstance(one, SyncRecord):
+            self.record(one, two)
+        else:
+            self.step(one, two)
+
+    def steps(self) -> Iterator[tuple[int, tuple[Step, Step]]]:
+        """The ROPs that belong together, with the exchange in which they are said; tells those that are alone."""
+        names_a, names_b = ([step.name for step in side.steps] for side in (self.a, self.b))
+        matcher = SequenceMatcher(None, names_a, names_b, autojunk=False)
+        for kind, start_a, end_a, start_b, end_b in matcher.get_opcodes():
+            if kind == "equal":
+                for one, two in zip(self.a.steps[start_a:end_a], self.b.steps[start_b:end_b], strict=True):
+                    yield one.exchange, (one, two)
+                continue
+            for one in self.a.steps[start_a:end_a]:
+                self.tell(ABSENT, one.name, "", one, None, "said", "not said")
+            for two in self.b.steps[start_b:end_b]:
+                self.tell(ABSENT, two.name, "", None, two, "not said", "said")
+
+    def step(self, one: Step, two: Step) -> None:
+        if (one.code or SUCCESS) != (two.code or SUCCESS):
+            self.tell(ANSWER, one.name, "ReturnValue", one, two, code_text(one.code), code_text(two.code))
+            return
+        for side, first, second in (("request", one.request, two.request), ("response", one.response, two.response)):
+            if (first is None) != (second is None):
+                words = ["not captured" if value is None else "" for value in (first, second)]
+                self.tell(FORM, one.name, side, one, two, *words)
+            elif first is not None:
+                for path, a, b in self.values(first, second, ""):
+                    self.tell(VALUE, one.name, f"{side}.{path}", one, two, a, b)
+
+    def values(self, a: Any, b: Any, path: str) -> Iterator[tuple[str, str, str]]:
+        """(path, value, value) of what differs in two values."""
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            yield from self.mappings(a, b, path)
+        elif isinstance(a, ObjectId | LongTermId | Xid | uuid.UUID) and type(a) is type(b):
+            if not self.identity.same(a, b):
+                yield path, str(a), f"{b} ({self.identity.elsewhere(a, b)})"
+        elif isinstance(a, list | tuple) and isinstance(b, list | tuple):
+            if _tagged(a) and _tagged(b):
+                yield from self.tagged(a, b, path)
+                return
+            if len(a) != len(b):
+                yield f"{path}[]", f"{len(a)} items", f"{len(b)} items"
+            for number, (first, second) in enumerate(zip(a, b, strict=False)):
+                yield from self.values(first, second, f"{path}[{number}]")
+        elif a != b:
+            yield path, short(a), short(b)
+
+    def mappings(self, a: Mapping[str, Any], b: Mapping[str, Any], path: str) -> Iterator[tuple[str, str, str]]:
+        for name in dict.fromkeys((*a, *b)):
+            if name in NOT_COMPARED or name.endswith(("Index", "Size", "Count")) or "Padding" in name:
+                continue
+            inner = f"{path}.{name}" if path else str(name)
+            if name not in a or name not in b:
+                yield inner, *("not there" if name not in one else short(one[name]) for one in (a, b))  # type: ignore[misc]
+            else:
+                yield from self.values(a[name], b[name], inner)
+
+    def tagged(self, a: Sequence[Any], b: Sequence[Any], path: str) -> Iterator[tuple[str, str, str]]:
+        """Property values: by tag, in any order."""
+        mine, theirs = ({one["PropertyTag"]: one["PropertyValue"] for one in side} for side in (a, b))
+        for tag in dict.fromkeys((*mine, *theirs)):
+            inner = f"{path}.{tag_text(tag)}"
+            if tag not in mine or tag not in theirs:
+                yield inner, *("not there" if tag not in one else short(one[tag]) for one in (mine, theirs))  # type: ignore[misc]
+            elif tag >> 16 not in VOLATILE and tag & 0xFFFF != TIME:
+                yield from self.values(mine[tag], theirs[tag], inner)
+
+    # -- synchronizations
+
+    def records(self) -> Iterator[tuple[int, tuple[SyncRecord, SyncRecord]]]:
+        """The same for synchronizations."""
+        keys_a, keys_b = ([record_key(one) for one in side.records] for side in (self.a, self.b))
+        matcher = SequenceMatcher(None, keys_a, keys_b, autojunk=False)
+        for kind, start_a, end_a, start_b, end_b in matcher.get_opcodes():
+            if kind == "equal":
+                for one, two in zip(self.a.records[start_a:end_a], self.b.records[start_b:end_b], strict=True):
+                    yield one.exchanges[0], (one, two)
+                continue
+            for one in self.a.records[start_a:end_a]:
+                self.tell(ABSENT, f"synchronization: {' '.join(record_key(one))}", "", Place.of(one), None, "there", "")
+            for two in self.b.records[start_b:end_b]:
+                self.tell(ABSENT, f"synchronization: {' '.join(record_key(two))}", "", None, Place.of(two), "", "there")
+
+    def record(self, one: SyncRecord, two: SyncRecord) -> None:
+        what = f"synchronization: {' '.join(record_key(one))}"
+        places = Place.of(one), Place.of(two)
+        if one.complete != two.complete:
+            self.tell(ANSWER, what, "complete", *places, one.why or "complete", two.why or "complete")
+        facts: tuple[tuple[int, str, Any, Any], ...] = (
+            (CONTENT, "counts", counts_text(one), counts_text(two)),
+            (CONTENT, "begins with", begin_text(one), begin_text(two)),
+            (CONTENT, "state", moves_text(one), moves_text(two)),
+            (VALUE, "flags", one.options.get("SynchronizationFlags"), two.options.get("SynchronizationFlags")),
+            (FORM, "bytes", one.bytes, two.bytes),
+            (FORM, "buffers", one.buffers, two.buffers),
+            (FORM, "order", [c.name for c in one.changes], [c.name for c in two.changes]),
+        )
+        for weight, path, a, b in facts:
+            if path == "order":
+                if Counter(a) == Counter(b) and a != b:
+                    self.tell(weight, what, path, *places, "messages come in one order", "and in another")
+            elif a != b:
+                self.tell(weight, what, path, *places, str(a), str(b))
+        self.changes(what, one, two)
+
+    def changes(self, what: str, one: SyncRecord, two: SyncRecord) -> None:
+        """Messages by class, name and kind; several of one name in their order."""
+        mine, theirs = grouped(one.changes), grouped(two.changes)
+        for key in dict.fromkeys((*mine, *theirs)):
+            first, second = mine.get(key, []), theirs.get(key, [])
+            for a, b in zip(first, second, strict=False):
+                self.change(what, a, b)
+            for left in first[len(second) :]:
+                self.tell(ABSENT, what, f"{left.kind} {left.name!r}", left, None, left.status or "there", "not there")
+            for left in second[len(first) :]:
+                self.tell(ABSENT, what, f"{left.kind} {left.name!r}", None, left, "not there", left.status or "there")
+
+    def change(self, what: str, a: SyncChange, b: SyncChange) -> None:
+        if (a.refused or 0) != (b.refused or 0):
+            self.tell(ANSWER, what, f"{a.kind} {a.name!r}", a, b, code_text(a.refused), code_text(b.refused))
+        if a.status != b.status:
+            self.tell(CONTENT, what, f"{a.name!r}.status", a, b, a.status, b.status)
+        if a.fai != b.fai:
+            self.tell(CONTENT, what, f"{a.name!r}.fai", a, b, str(a.fai), str(b.fai))
+        pairs: tuple[tuple[str, Any, Any], ...] = (
+            ("id", a.id, b.id), ("change number", a.version, b.version), ("change key", a.change_key, b.change_key),
+            ("change list", a.pcl, b.pcl),
+        )  # fmt: skip
+        for path, first, second in pairs:
+            if first is not None and second is not None:
+                for inner, one, two in self.values(_of_id(first), _of_id(second), f"{a.name!r}.{path}"):
+                    self.tell(VALUE, what, inner, a, b, one, two)
+        mine, theirs = self.a.properties.get(id(a), {}), self.b.properties.get(id(b), {})
+        for tag in dict.fromkeys((*mine, *theirs)):
+            if tag not in mine or tag not in theirs:
+                words = ["not sent" if tag not in one else "sent" for one in (mine, theirs)]
+                self.tell(CONTENT, f"{what}: properties", tag_text(tag), a, b, *words)
+            elif mine[tag] != theirs[tag] and tag >> 16 & 0xFFFF not in VOLATILE | KEYS and tag & 0xFFFF != TIME:
+                self.tell(VALUE, f"{what}: properties", tag_text(tag), a, b, short(mine[tag]), short(theirs[tag]))
+
+
+class Place(NamedTuple):
+    frame: int
+    exchange: int
+
+    @classmethod
+    def of(cls, record: SyncRecord) -> Place:
+        return cls(record.frames[0], record.exchanges[0])
+
+
+def record_key(record: SyncRecord) -> tuple[str, str, str]:
+    return record.direction, record.kind, record.folder_name or "folder"
+
+
+def grouped(changes: Iterable[SyncChange]) -> dict[tuple[Any, ...], list[SyncChange]]:
+    found: dict[tuple[Any, ...], list[SyncChange]] = {}
+    for one in changes:
+        found.setdefault((one.kind, one.message_class, one.name), []).append(one)
+    return found
+
+
+def counts_text(record: SyncRecord) -> str:
+    return ", ".join(f"{count} {name}" for name, count in record.counts().items()) or "nothing"
+
+
+def begin_text(record: SyncRecord) -> str:
+    if record.initial is None:
+        return "a state that is not known"
+    return "nothing" if record.initial.empty else f"a state of {record.initial.given.count} ids"
+
+
+def moves_text(record: SyncRecord) -> str:
+    """How each set moved, in counts: the ranges of change numbers of two servers are never the same."""
+    if record.final is None or record.initial is None:
+        return "no final state" if record.final is None else "not known"
+    words = []
+    for one in record.final.difference(record.initial):
+        name = one.name.removeprefix("MetaTag")
+        if name == "IdsetGiven":
+            words.append(f"{name} +{one.added.count} -{one.removed.count}")
+        else:
+            grew = "grows" if one.added else "stays"
+            words.append(f"{name} {'shrinks' if one.removed else grew}")
+    return ", ".join(words)
+
+
+def code_text(code: int | None) -> str:
+    return "no response" if code is None else error_name(code) or f"0x{code:08X}"
+
+
+def short(value: Any) -> str:
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _of_id(value: Any) -> Any:
+    """A global id as a value that Identity knows."""
+    is_id = type(value) is tuple and len(value) == 2 and isinstance(value[0], uuid.UUID)
+    return LongTermId(*value) if is_id else value
+
+
+def _tagged(values: Sequence[Any]) -> bool:
+    """Whether these are property values."""
+    wanted = {"PropertyTag", "PropertyValue"}
+    return bool(values) and all(isinstance(one, Mapping) and wanted <= set(one) for one in values)
