@@ -204,12 +204,23 @@ class Identity:
     def __init__(self) -> None:
         self._there: dict[Any, Any] = {}
         self._back: dict[Any, Any] = {}
+        self.guids: dict[bytes, bytes] = {}
 
     def same(self, a: Any, b: Any) -> bool:
         if self._there.get(a, b) != b or self._back.get(b, a) != a:
             return False
         self._there[a], self._back[b] = b, a
+        if isinstance(a, Xid | LongTermId):
+            self.guids[a[0].bytes_le] = b[0].bytes_le
+        elif isinstance(a, uuid.UUID):
+            self.guids[a.bytes_le] = b.bytes_le
         return True
+
+    def translated(self, value: bytes) -> bytes:
+        """A value of A in which every GUID that is known is the one of B (entry ids hold some)."""
+        for mine, theirs in self.guids.items() if len(value) >= 16 else ():
+            value = value.replace(mine, theirs)
+        return value
 
     def elsewhere(self, a: Any, b: Any) -> str:
         """What the two stand for in other places."""
@@ -292,7 +303,7 @@ class _Comparison:
                 yield f"{path}[]", f"{len(a)} items", f"{len(b)} items"
             for number, (first, second) in enumerate(zip(a, b, strict=False)):
                 yield from self.values(first, second, f"{path}[{number}]")
-        elif a != b:
+        elif a != b and not (isinstance(a, bytes) and self.identity.translated(a) == b):
             yield path, short(a), short(b)
 
     def mappings(self, a: Mapping[str, Any], b: Mapping[str, Any], path: str) -> Iterator[tuple[str, str, str]]:
@@ -385,7 +396,9 @@ class _Comparison:
             if tag not in mine or tag not in theirs:
                 words = ["not sent" if tag not in one else "sent" for one in (mine, theirs)]
                 self.tell(CONTENT, f"{what}: properties", tag_text(tag), a, b, *words)
-            elif mine[tag] != theirs[tag] and tag >> 16 & 0xFFFF not in VOLATILE | KEYS and tag & 0xFFFF != TIME:
+            elif tag >> 16 & 0xFFFF in VOLATILE | KEYS or tag & 0xFFFF == TIME:
+                continue
+            elif mine[tag] != theirs[tag] and self.identity.translated(mine[tag]) != theirs[tag]:
                 self.tell(VALUE, f"{what}: properties", tag_text(tag), a, b, short(mine[tag]), short(theirs[tag]))
 
 

@@ -44,7 +44,7 @@ def test_other_ids_handles_and_times_are_no_difference(path: Path, tmp_path: Pat
     for number, guid in enumerate(guids):
         data = data.replace(guid.bytes_le, uuid.UUID(int=0x1111 << 112 | number).bytes_le)
     written.write_bytes(data)
-    found = [one for one in differences(path, written) if one.weight > VALUE]
+    found = [one for one in differences(path, written) if one.weight > VALUE or "EntryId" in one.path]
     assert found == []
 
 
