@@ -11,7 +11,7 @@ maps as a whole: every byte of it comes from the whole origin range.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 
@@ -33,6 +33,45 @@ class Piece(NamedTuple):
     origin_length: int
 
 
+class Runs:
+    """Where all bytes of a source lie in the frames: starts[i] to ends[i] stand in frames[i] from offsets[i] on.
+
+    In ascending order; neighbours that follow each other in one frame are one run. texts: room for a view to keep
+    what it writes for each run.
+    """
+
+    __slots__ = ("ends", "frames", "offsets", "starts", "texts")
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+        self.frames: list[int] = []
+        self.offsets: list[int] = []
+        self.texts: list[str] | None = None
+
+    def add(self, start: int, length: int, frame: int, offset: int) -> None:
+        ends = self.ends
+        if ends and ends[-1] == start and self.frames[-1] == frame:
+            last = self.starts[-1]
+            if self.offsets[-1] + start - last == offset:
+                ends[-1] = start + length
+                return
+        self.starts.append(start)
+        ends.append(start + length)
+        self.frames.append(frame)
+        self.offsets.append(offset)
+
+    def within(self, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
+        """(number of the run, start, end, offset of the start in its frame) of all that start..stop touches."""
+        starts, ends = self.starts, self.ends
+        index = max(0, bisect_right(starts, start) - 1)
+        while index < len(starts) and starts[index] < stop:
+            first, last = max(start, starts[index]), min(stop, ends[index])
+            if first < last:
+                yield index, first, last, self.offsets[index] + first - starts[index]
+            index += 1
+
+
 class ByteSource:
     """Bytes with a label and the pieces they were made from.
 
@@ -40,13 +79,14 @@ class ByteSource:
     for: most messages are never looked at that closely.
     """
 
-    __slots__ = ("_pieces", "_starts", "data", "label")
+    __slots__ = ("_pieces", "_runs", "_starts", "data", "label")
 
     def __init__(self, label: str, data: bytes, pieces: Sequence[Piece] | Callable[[], Iterable[Piece]] = ()) -> None:
         self.label = label
         self.data = data
         self._pieces = pieces
         self._starts: list[int] | None = None
+        self._runs: tuple[Runs, int] | bool | None = False
 
     def __len__(self) -> int:
         return len(self.data)
@@ -65,9 +105,54 @@ class ByteSource:
 
         An empty range has no spans. A range that no piece covers (bytes typed in by hand) has none either.
         """
+        if length <= 0:
+            return []
+        found = self.runs
+        if found is not None:
+            runs, shift = found
+            stop = min(offset + length, len(self.data)) + shift
+            frames = runs.frames
+            return [
+                Span(frames[index], at, last - first) for index, first, last, at in runs.within(offset + shift, stop)
+            ]
         spans: list[Span] = []
         self._locate(offset, length, spans)
         return spans
+
+    @property
+    def runs(self) -> tuple[Runs, int] | None:
+        """The runs that this source's bytes lie in, and what to add to an offset to find it there.
+
+        None where a piece maps as a whole (decompressed blocks): only locate() can tell then.
+        """
+        if isinstance(self._runs, bool):
+            self._runs = self._made_runs()
+        return self._runs
+
+    def _made_runs(self) -> tuple[Runs, int] | None:
+        pieces = self.pieces
+        if len(pieces) == 1:
+            (piece,) = pieces
+            whole = piece.start == 0 and piece.length == piece.origin_length == len(self.data)
+            if whole and isinstance(piece.origin, ByteSource):
+                found = piece.origin.runs
+                return None if found is None else (found[0], found[1] + piece.origin_offset)
+        made = Runs()
+        for start, length, origin, at, origin_length in pieces:
+            if length != origin_length:
+                return None
+            if not isinstance(origin, ByteSource):
+                if length > 0:
+                    made.add(start, length, origin, at)
+                continue
+            found = origin.runs
+            if found is None:
+                return None
+            runs, shift = found
+            stop = min(at + length, len(origin.data)) + shift
+            for index, first, last, offset in runs.within(at + shift, stop):
+                made.add(start + first - at - shift, last - first, runs.frames[index], offset)
+        return made, 0
 
     def _locate(self, offset: int, length: int, spans: list[Span]) -> None:
         if length <= 0:

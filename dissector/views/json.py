@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import uuid
+from bisect import bisect_left, bisect_right
 from typing import Any
 
 import orjson
+from orjson import Fragment
 
+from dissector.grammar.compiler.rows import LazyNode
 from dissector.node import Node
 from dissector.session.exchange import Exchange
 from dissector.source import ByteSource
+from dissector.views.rowtext import CHILDREN, Spread, Writers
 from dissector.views.text import HIDDEN
 
 
@@ -58,8 +62,146 @@ def node_json(node: Node, inherited: ByteSource | None = None) -> dict[str, Any]
     return made
 
 
+class _Texts(dict[str, str]):
+    """Strings as JSON, with what stands around them. Those that come from the data are not all kept."""
+
+    KEPT = 4096
+
+    def __init__(self, before: str, after: str) -> None:
+        super().__init__()
+        self.before, self.after = before, after
+
+    def __missing__(self, text: str) -> str:
+        made = f"{self.before}{quoted(text)}{self.after}"
+        if len(self) < self.KEPT:
+            self[text] = made
+        return made
+
+
+_NAMES = _Texts('{"name":', ',"offset":')
+_SPECS = _Texts(',"spec":', "")
+
+
+def quoted(text: str) -> str:
+    """A string as JSON."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    return orjson.dumps(plain(text)).decode()
+
+
+def value_text(value: Any) -> str:
+    """A value as JSON."""
+    kind = type(value)
+    if kind is int:
+        return str(value)
+    if kind is str:
+        return quoted(value)
+    if isinstance(value, bytes):
+        return f'"{value.hex()}"'
+    return orjson.dumps(plain(value), default=_as_list).decode()
+
+
+def spans_text(source: ByteSource, offset: int, length: int) -> str:
+    """The frame bytes of a range: ',"spans":[[frame,offset,length],...]', or '' where there are none."""
+    found = source.runs
+    if found is None:
+        spans = ",".join([f"[{frame},{at},{size}]" for frame, at, size in source.locate(offset, length)])
+        return f',"spans":[{spans}]' if spans else ""
+    runs, shift = found
+    start = offset + shift
+    stop = min(start + length, len(source.data) + shift)
+    starts, ends = runs.starts, runs.ends
+    index = bisect_right(starts, start) - 1
+    if index >= 0 and stop <= ends[index]:
+        if start >= stop:
+            return ""
+        return f',"spans":[[{runs.frames[index]},{runs.offsets[index] + start - starts[index]},{stop - start}]]'
+    if runs.texts is None:
+        runs.texts = [
+            f"[{frame},{at},{last - first}]"
+            for frame, at, first, last in zip(runs.frames, runs.offsets, starts, ends, strict=True)
+        ]
+    index = max(index, 0)
+    beyond = bisect_left(starts, stop, index)
+    texts = runs.texts[index:beyond]
+    for number in {0, len(texts) - 1} if texts else ():
+        run = index + number
+        first, last = max(start, starts[run]), min(stop, ends[run])
+        frame, at = runs.frames[run], runs.offsets[run]
+        texts[number] = f"[{frame},{at + first - starts[run]},{last - first}]" if first < last else ""
+    joined = ",".join(filter(None, texts))
+    return f',"spans":[{joined}]' if joined else ""
+
+
+def value_member(value: Any) -> str:
+    """',"value":...', or '' where there is none."""
+    return f',"value":{value_text(value)}' if value is not None else ""
+
+
+_ROWS = Writers(
+    {
+        "names": _NAMES, "specs": _SPECS, "quoted": quoted, "value_member": value_member, "spans_text": spans_text,
+    }
+)  # fmt: skip
+
+
+def node_text(node: Node) -> str:
+    """node_json() as compact JSON, written without the dicts."""
+    out: list[str] = []
+    _write(node, None, out)
+    return "".join(out)
+
+
+def _write(node: Node, inherited: ByteSource | None, out: list[str]) -> None:
+    source, offset, length = node.source, node.offset, node.length
+    rows = node.rows if type(node) is LazyNode else None
+    text = f'{_NAMES[node.name]}{offset},"length":{length}'
+    if source is not inherited:
+        text += f',"source":{quoted(source.label)}'
+    if node.secret:
+        text += f',"value":{quoted(HIDDEN)}'
+    elif node.value is not None:
+        text += f',"value":{value_text(node.value)}'
+    if node.labeller is not None:
+        label = _ROWS.summary(rows[0], node.labeller) if rows is not None else None
+        if label is None:
+            label = node.label
+            rows = node.rows if type(node) is LazyNode else None
+        if label:
+            text += f',"label":{quoted(label)}'
+    if node.spec:
+        text += _SPECS[node.spec]
+    if length > 0:
+        text += spans_text(source, offset, length)
+    if rows is not None:
+        out.append(text)
+        try:
+            _ROWS.write_parts(rows, source, out, _write)
+            text = ""
+        except Spread:
+            del out[-1]
+            rows = None
+    if rows is None and node.children:
+        out.append(text)
+        separator = CHILDREN
+        for child in node.children:
+            out.append(separator)
+            _write(child, source, out)
+            separator = ","
+        text = "]"
+    if node.diagnostics:
+        found = ",".join(
+            f'{{"severity":"{one.severity.value}","message":{quoted(one.message)}}}' for one in node.diagnostics
+        )
+        text += f',"diagnostics":[{found}]'
+    out.append(text + "}")
+
+
 def exchange_json(exchange: Exchange) -> dict[str, Any]:
-    """{"exchange", "frame", "time", "transport", "call", "request": node | null, "response": node | null}"""
+    """{"exchange", "frame", "time", "transport", "call", "request": node | null, "response": node | null}.
+
+    The nodes are written already: dumps() takes them as they are.
+    """
     request, response = exchange.request_tree(), exchange.response_tree()
     return {
         "exchange": exchange.number,
@@ -67,8 +209,8 @@ def exchange_json(exchange: Exchange) -> dict[str, Any]:
         "time": exchange.time,
         "transport": exchange.call.transport,
         "call": exchange.call.name,
-        "request": node_json(request) if request is not None else None,
-        "response": node_json(response) if response is not None else None,
+        "request": Fragment(node_text(request)) if request is not None else None,
+        "response": Fragment(node_text(response)) if response is not None else None,
     }
 
 

@@ -47,3 +47,30 @@ def test_every_byte_of_a_join_leads_to_its_own_frame_byte(sizes: list[int], data
     length = data.draw(st.integers(0, len(wanted) - start))
     spans = whole.locate(start, length)
     assert [(s.frame, s.offset + at) for s in spans for at in range(s.length)] == wanted[start : start + length]
+
+
+@st.composite
+def sources(draw: st.DrawFn, depth: int = 3) -> ByteSource:
+    """A source made of frames and other sources; some pieces map as a whole, as decompressed blocks do."""
+    pieces, start = [], 0
+    for _ in range(draw(st.integers(1, 4))):
+        gap, length = draw(st.integers(0, 1)), draw(st.integers(1, 6))
+        start += gap
+        if depth and draw(st.booleans()):
+            origin = draw(sources(depth - 1))
+            at = draw(st.integers(0, max(0, len(origin) - length)))
+            mapped = length if draw(st.integers(0, 4)) else draw(st.integers(1, 6))
+            pieces.append(Piece(start, length, origin, at, mapped))
+        else:
+            pieces.append(Piece(start, length, draw(st.integers(1, 3)), draw(st.integers(0, 8)), length))
+        start += length
+    return ByteSource("made", bytes(start), pieces)
+
+
+@given(sources(), st.data())
+def test_runs_lead_where_the_pieces_do(source: ByteSource, data: st.DataObject) -> None:
+    offset = data.draw(st.integers(0, len(source)))
+    length = data.draw(st.integers(0, len(source) - offset))
+    walked: list[Span] = []
+    source._locate(offset, length, walked)
+    assert source.locate(offset, length) == walked

@@ -30,6 +30,12 @@ class Slot(NamedTuple):
     slot: int
 
 
+class Number(Slot):
+    """A slot whose value is an integer, whatever the data are."""
+
+    __slots__ = ()
+
+
 class Call(NamedTuple):
     """A value made when it is looked at: a function of what stands in an element of the row."""
 

@@ -71,7 +71,7 @@ def layout(w: Writer, con: Any, target: Target, want: bool) -> str:
         wanted = want or field.name in w.used
         reading = optional if field.optional is not None else required
         value = reading(w, field, wanted)
-        if wanted:
+        if wanted or (field.optional is None and value != "None"):  # constructs that are called may look at any field
             scope.fields[field.name] = w.like.get(field.name, value) if outer.parent is None else value
         values.append((field.name, text_of(w, value)))
     w.finish(target)

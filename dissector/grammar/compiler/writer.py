@@ -26,7 +26,7 @@ from dissector.grammar.compiler.expressions import (
     fields_used,
     text_of,
 )  # fmt: skip
-from dissector.grammar.compiler.rows import Begin, Call, End, Form, Item, Leaf, Leaves, Place, Slot
+from dissector.grammar.compiler.rows import Begin, Call, End, Form, Item, Leaf, Leaves, Number, Place, Slot
 
 
 class Position(NamedTuple):
@@ -112,6 +112,8 @@ class Writer:
         self.names = 0
         self.unsigned: set[str] = set()
         """Variables that hold numbers which cannot be negative."""
+        self.integers: set[str] = set()
+        """Variables that hold an int."""
         self.raw: dict[str, Callable[[Any], Any]] = {}
         """Variables that hold bytes, and what makes values of them: in rows that is done when they are looked at."""
         self.run: list[Field] = []
@@ -182,8 +184,10 @@ class Writer:
         self.run.append(Field(format, variable, tuple(one.format(v=variable) for one in after)))
         self.position = Position(self.position.base, self.position.plus + struct.calcsize("<" + format))
         self.compiled += 1
-        if format in ("B", "H", "I", "Q"):
+        if format in ("B", "H", "I", "Q") and not after:
             self.unsigned.add(variable)
+        if format in ("B", "H", "I", "Q", "b", "h", "i", "q") and not after:
+            self.integers.add(variable)
         return variable
 
     def converted(self, variable: str, function: Callable[[Any], Any]) -> str:
@@ -193,6 +197,11 @@ class Writer:
         else:
             self.later(f"{variable} = {function.__name__}({variable})")
         return variable
+
+    def shown(self, value: Any) -> str:
+        """Source text of the value of a field, made of its bytes if need be."""
+        function = self.raw.get(value) if isinstance(value, str) else None
+        return text_of(self, value) if function is None else f"{function.__name__}({value})"
 
     def flush(self) -> None:
         """Read the run: one check, one struct call."""
@@ -289,6 +298,8 @@ class Writer:
             if not isinstance(value, Text):
                 return value
             function = self.raw.get(value.source)
+            if value.source in self.integers:
+                return Number(slot(value.source))
             return Slot(slot(value.source)) if function is None else Call(function, slot(value.source))
 
         def place(at: Position) -> Place:
@@ -392,7 +403,7 @@ class Writer:
         scopes: list[str] = []
         scope = self.scope
         while scope.parent is not None:
-            entries = (f"{name!r}: {text_of(self, value)}" for name, value in scope.fields.items())
+            entries = (f"{name!r}: {self.shown(value)}" for name, value in scope.fields.items())
             scopes.insert(0, f"{{{', '.join(entries)}}}")
             scope = scope.parent
         fields = f"({', '.join(scopes)},)" if scopes else "()"

@@ -16,6 +16,8 @@ from dissector.grammar.compiler import tree_reader, units, value_reader
 from dissector.node import Node, brief
 from dissector.source import ByteSource
 
+units.HOT_COLUMNS = 0  # table rows are read compiled from the first on
+
 
 class Unlike(AssertionError):
     """The two readings differ."""
@@ -140,4 +142,3 @@ def install() -> None:
         return trace_both(layout, source, name, offset, end, params)
 
     base.parse, base.trace = parse, trace
-    units.HOT_COLUMNS = 0

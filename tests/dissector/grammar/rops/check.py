@@ -11,6 +11,7 @@ from construct import Construct
 from dissector.grammar.base import GrammarError, build, parse, trace
 from dissector.node import Node, Severity, Undecoded
 from dissector.source import ByteSource
+from tests.dissector.grammar.compiler.both import parse_both, trace_both
 
 
 def check(
@@ -20,7 +21,7 @@ def check(
 
     The plain reading takes all the bytes and has the expected fields; the traced reading has the same values, and its
     leaves cover every byte once; building gives the bytes back; every truncation is MALFORMED at one place, with what
-    was read before still in the tree.
+    was read before still in the tree. Compiled, all of these readings are the same.
     """
     assert layout is not None, "there is no layout"
     raw = bytes.fromhex(data) if isinstance(data, str) else data
@@ -32,7 +33,8 @@ def check(
     built = build(layout, value, **given)
     assert built == raw, f"built {built.hex(' ')}\n from {raw.hex(' ')}"
 
-    tree = trace(layout, ByteSource("vector", raw), "PDU", **given)
+    parse_both(layout, raw, 0, None, given)
+    tree = trace_both(layout, ByteSource("vector", raw), "PDU", 0, None, given)
     assert not diagnostics(tree), diagnostics(tree)
     assert tree.length == len(raw)
     check_values(tree, value)
@@ -56,7 +58,8 @@ def diagnostics(tree: Node) -> list[tuple[str, Severity, str]]:
 def check_truncation(layout: Construct, raw: bytes, cut: int, params: Mapping[str, Any]) -> None:
     """raw[:cut] leaves a partial tree with one MALFORMED, or is a shorter form that the layout allows."""
     short = ByteSource("cut", raw[:cut])
-    tree = trace(layout, short, "PDU", **params)
+    tree = trace_both(layout, short, "PDU", 0, None, params)
+    parse_both(layout, short.data, 0, None, params)
     check_cover(tree)
     found = [severity for _, severity, _ in diagnostics(tree)]
     if not found:
