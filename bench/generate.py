@@ -131,8 +131,8 @@ def conversation(rng: random.Random, number: int, kind: str, size: int) -> Itera
         request = (
             f"POST /mapi/emsmdb/?MailboxId=user{number}@bench.test HTTP/1.1\r\nHost: mail.bench.test\r\n"
             f"Content-Type: application/mapi-http\r\nX-RequestType: {kind_of_request}\r\n"
-            f"X-RequestId: {{B}}:{sequence}\r\nX-ClientInfo: {{C}}:{number}\r\nX-ClientApplication: Outlook/16.0.0.0\r\n{cookie}"
-            f"Content-Length: {len(body)}\r\n\r\n"
+            f"X-RequestId: {{B}}:{sequence}\r\nX-ClientInfo: {{C}}:{number}\r\n"
+            f"X-ClientApplication: Outlook/16.0.0.0\r\n{cookie}Content-Length: {len(body)}\r\n\r\n"
         ).encode() + body
         lines = b"PROCESSING\r\nDONE\r\nX-ElapsedTime: 3\r\nX-StartTime: Mon, 23 Nov 2026 10:00:00 GMT\r\n\r\n"
         chunks = [lines, *(answer[at : at + 32768] for at in range(0, len(answer), 32768))]
