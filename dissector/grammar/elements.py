@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from dissector.grammar.base import build, decode_text, encode_text, parse, trace
@@ -44,6 +45,9 @@ EXTENTS: Mapping[int, int] = {
 """How far a value reaches, by its 16-bit type: bytes, or a code. Types from 0x8000 on are COUNTED."""
 
 _U32 = struct.Struct("<I")
+
+value_of = lru_cache(4096)(ValueOf)
+"""The layout of a property's value. What is read often is compiled, so it must be the same one every time."""
 
 
 class Named(NamedTuple):
@@ -94,7 +98,7 @@ class Element(NamedTuple):
         """
         if self.raw is None or self.tag in MARKERS:
             return None
-        return parse(ValueOf(self.tag), self.raw, **self.params(codepage, after))[0]
+        return parse(value_of(self.tag), self.raw, **self.params(codepage, after))[0]
 
     def params(self, codepage: str | None, after: int) -> dict[str, Any]:
         """What the layouts are given for this element."""
@@ -293,7 +297,7 @@ def make(
     if (tag >= FIRST_NAMED) != (named is not None):
         raise ValueError(f"property 0x{tag:08X} {'needs a' if named is None else 'has no'} name")
     bare = Element(0, tag, named, 0, 0, None)
-    raw = b"" if tag in MARKERS else build(ValueOf(tag), value, **bare.params(codepage, after))
+    raw = b"" if tag in MARKERS else build(value_of(tag), value, **bare.params(codepage, after))
     start = len(_head(tag, named))
     return bare._replace(value_offset=start, end=start + len(raw), raw=raw)
 
@@ -332,8 +336,8 @@ def rebuild(element: Element, *, codepage: str | None = None, after: int = 0) ->
     if element.raw is None:
         raise ValueError(f"the value of {element.name} at offset {element.offset} was not kept")
     params = element.params(codepage, after)
-    value = parse(ValueOf(element.tag), element.raw, **params)[0]
-    return _head(element.tag, element.named) + build(ValueOf(element.tag), value, **params)
+    value = parse(value_of(element.tag), element.raw, **params)[0]
+    return _head(element.tag, element.named) + build(value_of(element.tag), value, **params)
 
 
 def trace_element(
