@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -112,6 +113,7 @@ def opened(capture: str, engine: Engine, prefs: Iterable[str] | None) -> Any:
                 f"{name!r} is a preference of tshark: it needs --engine pyshark (ours: tls.keylog_file)",
                 param_hint="-o",
             )
+    gc.freeze()  # the grammar is here to stay: no collection need look at it
     dissection = dissect(source, engine=engine.value, options=options, progress=bar.update)
     return dissection, bar
 
@@ -519,8 +521,13 @@ def options(
     pass
 
 
+COLLECT = (100_000, 20, 100)
+"""When the garbage collector looks for cycles: seldom. A reading makes millions of objects and hardly a cycle."""
+
+
 def run(application: Callable[..., Any], name: str) -> None:
     """Run a command line: errors become one line and exit code 2, a closed pipe ends quietly."""
+    gc.set_threshold(*COLLECT)
     try:
         application()
         sys.stdout.flush()

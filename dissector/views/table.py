@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from dissector.grammar.rops.base import RopDef
-from dissector.verify import Finding, Report
 from dissector.views.rows import Row
 from dissector.views.text import COLOUR, PLAIN
+
+if TYPE_CHECKING:
+    from dissector.verify import Finding, Report
 
 HEAD = f"{'exch':>5} {'frame':>6} {'time':>10}  {'ROP or (call)':<43} {'handle':>13} {'result':<10} summary"
 
