@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 LAYERS = [
     "errors", "source", "node", "model", "grammar", "capture", "transport", "emsmdb", "session", "pipeline", "diagnose",
-    "verify", "decode", "jobs", "views", "export", "cli", "__main__",
+    "api", "verify", "decode", "jobs", "views", "export", "cli", "__main__",
 ]  # fmt: skip
 ALLOWED = {"model": set(), "grammar": {"source", "node", "model"}, "capture": {"errors", "source", "node", "grammar"}}
 

@@ -51,6 +51,8 @@ VOLATILE = frozenset(
 )  # fmt: skip
 """Properties whose values name an object, a mailbox or a change, by id: they are never the same in two mailboxes."""
 TIME = 0x0040
+LONG = 1024
+"""Values of so many bytes are compared by their digest."""
 MESSAGE_STARTS = frozenset((MARKER["IncrSyncChg"], MARKER["IncrSyncChgPartial"]))
 DEEPER = {MARKER["StartRecip"]: 1, MARKER["NewAttach"]: 1, MARKER["StartEmbed"]: 1,
           MARKER["EndToRecip"]: -1, MARKER["EndAttach"]: -1, MARKER["EndEmbed"]: -1}  # fmt: skip
@@ -176,7 +178,7 @@ def properties_of(data: bytes) -> dict[int, bytes]:
     for element in elements_of(data):
         depth += DEEPER.get(element.tag, 0) if element.is_marker else 0
         if not element.is_marker and not depth and element.raw is not None:
-            found[_key(element)] = element.raw if len(element.raw) < 64 else hashlib.sha256(element.raw).digest()
+            found[_key(element)] = element.raw if len(element.raw) < LONG else hashlib.sha256(element.raw).digest()
     return found
 
 
