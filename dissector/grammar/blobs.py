@@ -10,6 +10,7 @@ from typing import Any
 
 from construct import BytesInteger, Construct, Container, Int32ub
 
+from dissector.grammar import rtf
 from dissector.grammar.actions import ExtendedRuleAction, RuleAction
 from dissector.grammar.base import (
     U8,
@@ -132,10 +133,10 @@ RtfCompressed = Layout(
     "CONTENTS" / Data(this.COMPSIZE - 12),
     "Padding" / WhenMore(Rest),
     name="PidTagRtfCompressed",
-    spec="MS-OXRTFCP 2.1.3.1",
-    summary="{COMPTYPE}, {RAWSIZE} bytes of RTF",
+    spec=rtf.SPEC,
 )
-"""The text is made from the whole value: who can show derived bytes knows it by this spec section."""
+RtfCompressed.label = rtf.RtfSummary("{COMPTYPE}, {RAWSIZE} bytes of RTF")
+"""The text is made from the whole value: rtf.derived_text() gives it as a node."""
 
 
 class _AddressKey(Construct):  # type: ignore[misc]

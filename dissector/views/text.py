@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from dissector.grammar.rtf import derived_text
 from dissector.node import Node, Severity, Undecoded
 from dissector.session.exchange import Exchange
 from dissector.session.objects import endpoint_text
@@ -81,6 +82,9 @@ def tree_lines(root: Node, palette: Palette = PLAIN, depth: int = 0) -> Iterator
         node, level, outer = stack.pop()
         yield _line(node, level, outer, palette)
         yield from diagnostic_lines(node, level, palette)
+        text = derived_text(node)
+        if text is not None:
+            stack.append((text, level + 1, node.source))
         stack.extend((child, level + 1, node.source) for child in reversed(node.children))
 
 
