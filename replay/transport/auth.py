@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.util
 import re
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -144,6 +145,8 @@ class Challenged(httpx.Auth):
             return {"username": self._credentials.user, "password": self._credentials.password}
         import spnego
 
+        if importlib.util.find_spec("gssapi") is None or importlib.util.find_spec("krb5") is None:
+            raise ImportError
         keytab = f"FILE:{self._credentials.keytab}"
         return {"username": spnego.KerberosKeytab(keytab=keytab, principal=self._credentials.user)}
 
@@ -180,7 +183,7 @@ def channel_bindings(response: httpx.Response) -> Any:
     from cryptography import x509
     from spnego.channel_bindings import GssChannelBindings
 
-    raw = tls.getpeercert(binary_form=True)
+    raw = tls.getpeercert(True)
     algorithm = x509.load_der_x509_certificate(raw).signature_hash_algorithm
     name = algorithm.name if algorithm is not None and algorithm.name not in ("md5", "sha1") else "sha256"
     return GssChannelBindings(application_data=b"tls-server-end-point:" + hashlib.new(name, raw).digest())

@@ -74,17 +74,18 @@ class _Session:
 
 def endpoint(url: str, user: str) -> str:
     """The mailbox endpoint: as given, or /mapi/emsmdb/ with the user's MailboxId where url names only a host."""
-    parts = urlsplit(url)
-    if parts.scheme in ("rpc", "rpch", "ncacn_ip_tcp", "ncacn_http"):
+    if url.startswith(("rpc:", "rpch:", "ncacn_ip_tcp:", "ncacn_http:")):
         raise ReplayError(
             f"--server {url!r}: RPC is not supported as a target, only MAPI over HTTP (http://, https://)"
         )
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ReplayError(f"--server {url!r}: not an http:// or https:// URL")
     try:
+        parts = urlsplit(url)
         httpx.URL(url)
-    except httpx.InvalidURL as error:
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except (ValueError, httpx.InvalidURL) as error:
         raise ReplayError(f"--server {url!r}: {error}") from error
+    if not known:
+        raise ReplayError(f"--server {url!r}: not an http:// or https:// URL")
     if parts.path.strip("/"):
         return url
     return urlunsplit((parts.scheme, parts.netloc, "/mapi/emsmdb/", f"MailboxId={quote(user, safe='@')}", ""))
@@ -231,7 +232,8 @@ class MapiHttp:
         data = answer.body.data
         if told.code is None or told.code:
             name = enum_name("ResponseCode", told.code) if told.code is not None else ""
-            raise ProtocolError(f"{what}: X-ResponseCode {response.headers['X-ResponseCode']} {name}".rstrip())
+            shown = told.code if told.code is not None else response.headers["X-ResponseCode"]
+            raise ProtocolError(f"{what}: X-ResponseCode {shown} {name}".rstrip())
         if told.diagnostic is not None or not data or (data.startswith(META_TAGS) and not told.offset):
             raise ClosedError(f"{what}: the answer ends before it is DONE")
         return None
