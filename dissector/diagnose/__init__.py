@@ -124,7 +124,8 @@ def _findings(rule: Rule, hits: Iterable[Hit], session: int | None, sync: int | 
 def _finding(rule: Rule, hit: Hit, session: int | None, sync: int | None) -> Finding:
     return Finding(
         hit.severity or rule.severity, rule.name, hit.frame, hit.exchange, hit.message, hit.evidence,
-        hit.advice or rule.advice, rule.spec, session, sync,
+        f"{hit.advice}{rule.advice}" if hit.advice.endswith(": ") else hit.advice or rule.advice, rule.spec,
+        session, sync,
     )  # fmt: skip
 
 

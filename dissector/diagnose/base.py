@@ -29,7 +29,10 @@ class Severity(Enum):
 
 
 class Hit(NamedTuple):
-    """Where a rule found something. evidence: facts by name. severity, advice: where they differ from the rule's."""
+    """Where a rule found something. evidence: facts by name. severity, advice: where they differ from the rule's.
+
+    An advice that ends with a colon and a space goes before the rule's own.
+    """
 
     frame: int
     exchange: int

@@ -16,8 +16,14 @@ ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 SHOWN = 5
 
 
-def evidence_of(sets: tuple[tuple[str, IdSet], ...], word: str) -> dict[str, str]:
-    return {f"{word} in {name}": set_text(idset) for name, idset in sets}
+def from_elsewhere(record: SyncRecord, origin: Origin, message: str, word: str) -> Hit:
+    """A hit about a state that is not the one given last. In another session it may be another client's, too."""
+    evidence = {f"{word} in {name}": set_text(idset) for name, idset in origin.lost}
+    if origin.session == record.session:
+        return Hit(*at_start(record), message, evidence)
+    evidence["sessions"] = f"#{origin.number} was in session {origin.session}, this is session {record.session}"
+    advice = "Another client of the same user at the same address would explain it. If there is none: "
+    return Hit(*at_start(record), message, evidence, WARNING, advice)
 
 
 @rule(
@@ -29,7 +35,7 @@ def state_lost(case: Case, record: SyncRecord, origin: Origin) -> Iterator[Hit]:
     """The uploaded state lacks something that the last state received had."""
     if origin.kind == "lost":
         message = f"{sync_text(record)} begins with less than #{origin.number} ended with"
-        yield Hit(*at_start(record), message, evidence_of(origin.lost, "missing"))
+        yield from_elsewhere(record, origin, message, "missing")
 
 
 @rule(
@@ -41,7 +47,7 @@ def state_rolled_back(case: Case, record: SyncRecord, origin: Origin) -> Iterato
     """The uploaded state is an older one than the last that was received."""
     if origin.kind == "rolled back":
         message = f"{sync_text(record)} begins with the state after #{origin.number}, which later ones had replaced"
-        yield Hit(*at_start(record), message, evidence_of(origin.lost, "missing"))
+        yield from_elsewhere(record, origin, message, "missing")
 
 
 @rule(
@@ -53,7 +59,7 @@ def final_state_not_taken(case: Case, record: SyncRecord, origin: Origin) -> Ite
     """The uploaded state is the one from before the last download, though that was complete."""
     if origin.kind == "not taken":
         message = f"{sync_text(record)} begins with the same state as #{origin.number} did: its end was not taken"
-        yield Hit(*at_start(record), message, evidence_of(origin.lost, "missing"))
+        yield from_elsewhere(record, origin, message, "missing")
 
 
 @rule(
@@ -65,7 +71,7 @@ def bootstrap_in_mid_life(case: Case, record: SyncRecord, origin: Origin) -> Ite
     """The client says that it has nothing, after it was given a state."""
     if origin.kind == "bootstrap":
         message = f"{sync_text(record)} starts from nothing, though #{origin.number} ended with a state"
-        yield Hit(*at_start(record), message, evidence_of(origin.lost, "given"))
+        yield from_elsewhere(record, origin, message, "given")
 
 
 @rule(
@@ -76,7 +82,8 @@ def upload_state_unused(case: Case, record: SyncRecord, origin: Origin) -> Itera
     """The client did not take the state that an upload gave back."""
     if origin.unused and record.direction == "download":
         message = f"{sync_text(record)} does not use what the uploads since #{origin.number} gave back"
-        yield Hit(*at_start(record), message, evidence_of(origin.unused, "unused"))
+        unused = {f"unused in {name}": set_text(idset) for name, idset in origin.unused}
+        yield Hit(*at_start(record), message, unused)
 
 
 @rule(

@@ -16,6 +16,7 @@ WAITS = frozenset(("NotificationWait", "EcDoAsyncWaitEx"))
 MAILBOX_CALLS = frozenset(
     ("Connect", "Execute", "Disconnect", "EcDoConnect", "EcDoConnectEx", "EcDoRpc", "EcDoRpcExt", "EcDoRpcExt2")
 )
+OPENING = frozenset(("Connect", "EcDoConnect", "EcDoConnectEx"))
 SLOW = 10.0
 """Seconds."""
 LATE = 5.0
@@ -66,7 +67,12 @@ def failed(exchange: Exchange) -> str:
 )  # fmt: skip
 def response_code(case: Case, exchange: Exchange) -> Iterator[Hit]:
     """A MAPI/HTTP response has an X-ResponseCode other than 0."""
-    response = exchange.call.response
+    request, response = exchange.call.request, exchange.call.response
+    cookies = case.remembered("cookies", dict).setdefault(session_of(exchange), {})
+    stale = [key for key in request.session_keys if "=" in key] if request is not None else []
+    stale = [key for key in stale if cookies.get(key.partition("=")[0], key) != key]
+    for key in response.session_keys if response is not None else ():
+        cookies[key.partition("=")[0]] = key
     code = response.fields.get("X-ResponseCode") if response is not None else None
     if not code or not shown(case, "response-code", session_of(exchange)):
         return
@@ -74,6 +80,9 @@ def response_code(case: Case, exchange: Exchange) -> Iterator[Hit]:
     evidence = {"by the specification": name or "not named"}
     if gromox:
         evidence["by the numbers of Gromox"] = gromox
+    if stale:
+        names = ", ".join(key.partition("=")[0] for key in stale)
+        evidence["cookies"] = f"{names}: the client did not send back what the server had set last"
     advice = ""
     if code in SESSION_GONE or code in SESSION_GONE_GROMOX:
         advice = (
@@ -82,6 +91,27 @@ def response_code(case: Case, exchange: Exchange) -> Iterator[Hit]:
         )
     message = f"{exchange.call.name} was answered with X-ResponseCode {code} ({name or gromox or 'not named'})"
     yield Hit(answer_frame(exchange), exchange.number, message, evidence, advice=advice)
+
+
+@rule(
+    "session-reopened", NOTE, "exchange", "MS-OXCMAPIHTTP 3.1.5.7",
+    "The handles of the old session are lost, and what was under way in it has to be done again. See why it failed.",
+)  # fmt: skip
+def session_reopened(case: Case, exchange: Exchange) -> Iterator[Hit]:
+    """A client opens a session anew after one of its sessions failed."""
+    session = exchange.session
+    if session is None:
+        return
+    lost = case.remembered("session-reopened", dict)
+    who = session.client.rpartition(":")[0], session.user_dn
+    why = failed(exchange) if exchange.call.name in MAILBOX_CALLS else ""
+    if exchange.call.name in OPENING and not why:
+        before = lost.pop(who, None)
+        if before is not None and before[0] != session.number:
+            message = f"session {session.number} is opened after session {before[0]} of the same client failed"
+            yield Hit(exchange.frame, exchange.number, message, {"the failure": f"frame {before[1]}, {before[2]}"})
+    elif why:
+        lost[who] = session.number, answer_frame(exchange), why
 
 
 @rule(

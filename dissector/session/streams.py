@@ -33,6 +33,7 @@ COPY_MESSAGES, COPY_FOLDER, COPY_TO, COPY_PROPERTIES = 0x4B, 0x4C, 0x4D, 0x69
 GET_BUFFER, PUT_BUFFER, PUT_BUFFER_EXTENDED = 0x4E, 0x54, 0x9D
 STATE_BEGIN, STATE_CONTINUE, STATE_END = 0x75, 0x76, 0x77
 RELEASE = 0x01
+IMPORTS = frozenset((0x72, 0x73, 0x74, 0x78, 0x80))
 NOT_CARRIED_OUT = frozenset((0xFF, 0xF9, 0x6E))
 """RopBufferTooSmall, RopBackoff, RopPending: with one of these in a response the other ROPs were not carried out."""
 
@@ -147,6 +148,10 @@ class _Step:
             self.put(rop)
         elif rop_id in (STATE_BEGIN, STATE_CONTINUE, STATE_END):
             self.state(rop)
+        elif rop_id in IMPORTS and rop.return_value == SUCCESS and self.key(rop)[1] is not None:
+            self.context(rop, "collector")
+            if rop.definition is not None and rop.definition.output is not None:
+                self.opened(rop, rop.handles.get(rop.definition.output))
         elif rop_id == RELEASE:
             self.released(rop)
         elif rop.definition is not None and rop.definition.output is not None:

@@ -18,6 +18,9 @@ UNICODE, NO_DELETIONS, IGNORE_NO_LONGER_IN_SCOPE, READ_STATE, FAI, NORMAL = 0x01
 """SynchronizationFlags of RopSynchronizationConfigure that decide what comes [MS-OXCFXICS] 2.2.3.2.1.1.1."""
 
 
+SYNC_CONFLICT = 0x80040802
+
+
 @dataclass(slots=True, eq=False)
 class SyncChange:
     """A message or folder that came down or went up.
@@ -185,6 +188,7 @@ class SyncRecord:
             found["FAI"] += bool(one.fai)
             found["partial"] += one.kind == "partial"
             found["refused"] += bool(one.refused)
+            found["conflicts"] += one.refused == SYNC_CONFLICT
             found["cut short"] += not one.complete
         for name, idset in self.deletions.items():
             found[name] += idset.count

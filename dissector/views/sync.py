@@ -68,6 +68,8 @@ def record_lines(
         yield _line("incomplete", record.why, palette, bad=True)
 
 
+ASIDE = frozenset(("FAI", "partial", "refused", "conflicts", "cut short"))
+"""Counts of what is counted already, under another name."""
 BAD_ORIGINS = frozenset(("lost", "rolled back", "not taken"))
 
 
@@ -170,7 +172,7 @@ def sent_text(record: SyncRecord) -> str:
     parts: list[str] = []
     aside: list[str] = []
     for name, count in counts.items():
-        (aside if name in ("FAI", "partial", "refused", "cut short") else parts).append(f"{count} {words(name, count)}")
+        (aside if name in ASIDE else parts).append(f"{count} {words(name, count)}")
     text = ", ".join(parts) or "nothing"
     if aside:
         text += f" ({', '.join(aside)})"

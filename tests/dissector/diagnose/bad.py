@@ -409,6 +409,22 @@ def answered(code: int | None = None, status: str = "200 OK") -> Tape:
     return tape
 
 
+def reopened() -> Tape:
+    """The session is not known any more; the client connects again."""
+    tape = answered(10)
+    tape.calls[5:] = [repeated(call) for call in tape.calls[:4]]
+    return tape
+
+
+def stale_cookie() -> Tape:
+    """The refused request has a cookie from before."""
+    tape = answered(15)
+    call = tape.calls[4]
+    before = next(line for line in tape.calls[3].request_head if line.lower().startswith("cookie:"))
+    call.request_head = [before if line.lower().startswith("cookie:") else line for line in call.request_head]
+    return tape
+
+
 def refused_logons() -> Tape:
     tape = answered(status="401 Unauthorized")
     tape.repeat(4, 4)
@@ -563,6 +579,7 @@ BAD: dict[str, Callable[[], Tape | bytes]] = {
     "handle-leak": leak,
     "too-many-objects": many_objects,
     "response-code": lambda: answered(10),
+    "session-reopened": reopened,
     "http-status": lambda: answered(status="503 Service Unavailable"),
     "rpc-fault": fault,
     "call-failed": execute_failed,
@@ -583,6 +600,7 @@ ALONG: dict[str, set[str]] = {
     "done-without-state": {"stream-breaks-grammar"},
     "import-retried-unchanged": {"import-refused"},
     "null-object": {"state-upload-refused"},
+    "session-reopened": {"response-code", "state-upload-broken", "stream-aborted"},
     "call-retried": {"http-status"},
     "capture-damaged": HOLE,
     "stream-has-holes": HOLE,

@@ -125,6 +125,34 @@ def test_a_refused_logon_is_told_once_it_is_no_handshake(tmp_path: Path) -> None
     assert "401" in findings[0].message
 
 
+def test_a_cookie_that_was_not_sent_back(tmp_path: Path) -> None:
+    (one,) = [one for one in findings_of(bad.stale_cookie, tmp_path) if not one.is_note]
+    assert one.rule == "response-code"
+    assert one.evidence["cookies"].startswith("sequence: ")
+    assert (
+        "cookies"
+        not in next(
+            one for one in findings_of(lambda: bad.answered(10), tmp_path) if one.rule == "response-code"
+        ).evidence
+    )
+
+
+def test_another_session_may_be_another_client(tmp_path: Path) -> None:
+    """The second synchronization comes in a session of its own: what it lacks is less sure to be lost."""
+    tape = bad.state_lost()
+    opening = [bad.repeated(call) for call in tape.calls[:2]]
+    for call in opening + tape.calls[19:]:
+        call.connection = 7
+        for head in (call.request_head, call.response_head or []):
+            head[:] = [line.replace("sid=", "sid=z").replace("sequence=", "sequence=z") for line in head]
+    tape.calls[19:19] = opening
+    (one,) = [one for one in findings_of(lambda: tape, tmp_path) if one.rule == "state-lost"]
+    assert one.severity is Severity.WARNING
+    assert "session 1, this is session 2" in one.evidence["sessions"]
+    assert one.advice.startswith("Another client of the same user")
+    assert one.advice.endswith(RULES["state-lost"].advice)
+
+
 def test_rules_by_name() -> None:
     with dissect(ROOT / "captures" / "upload-session.pcap") as dissection:
         assert [one.rule for one in diagnose(dissection, ["upload-state-unused"])] == ["upload-state-unused"]
