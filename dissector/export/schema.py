@@ -34,7 +34,7 @@ def _table(name: str, about: str, *columns: tuple[str, Kind, str]) -> Table:
 
 _TABLES = (
     _table(
-        "captures", "the capture; one row a set",
+        "captures", "the capture itself, the only one of its set",
         ("file", "text", "name of the file"),
         ("bytes", "int", "its size"),
         ("frames", "int", "how many frames it has"),

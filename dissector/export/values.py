@@ -45,11 +45,13 @@ class Value(NamedTuple):
 
 def value_text(value: Any) -> str | None:
     """A value as text; None for none."""
+    if value is None:
+        return None
     if isinstance(value, bytes):
         return value[: LONGEST // 2].hex()
+    if isinstance(value, str) and value.isascii():
+        return value[:LONGEST]
     made = plain(_bare(value))
-    if made is None:
-        return None
     text = made if isinstance(made, str) else dumps(made)
     return text[:LONGEST]
 
@@ -217,7 +219,10 @@ class StreamValues:
                 self._depth = None
         for name in begins:
             self._begin(name)
-        self._place = "/".join(self._path[1 if self._depth is None else self._depth + 1 :])
+        below = self._path[1 if self._depth is None else self._depth + 1 :]
+        if self._depth is not None and below[:1] == ["messageContent"]:
+            del below[0]  # so that a message looks the same whatever stream it is in
+        self._place = "/".join(below)
 
     def _begin(self, name: str) -> None:
         if self._depth is None and name in ITEMS:
@@ -238,12 +243,21 @@ class StreamValues:
                 if tag != UNNAMED and not isinstance(value, bytes | str | list | dict):
                     label = _labeller(tag, str(named) if named is not None else "")
                     meaning = _clean(label(value)) if label is not None else None
+        item = self._items if self._depth is not None else None
+        start, length = element.value_offset, element.end - element.value_offset
+        if named is None:
+            name, kind = _names(tag)
+            return Value(item, self._place, start, tag, name, None, None, kind, value_text(value), meaning, length)
         return Value(
-            self._items if self._depth is not None else None, self._place, element.value_offset, tag, element.name,
-            str(named.property_set) if named is not None else None,
-            value_text(named.key) if named is not None else None, type_name(tag & 0xFFFF), value_text(value), meaning,
-            element.end - element.value_offset,
+            item, self._place, start, tag, str(named), str(named.property_set), value_text(named.key),
+            type_name(tag & 0xFFFF), value_text(value), meaning, length,
         )  # fmt: skip
+
+
+@lru_cache(4096)
+def _names(tag: int) -> tuple[str, str]:
+    """Name and type of a property that has no name of its own."""
+    return Element(0, tag, None, 0, 0, None).name, type_name(tag & 0xFFFF)
 
 
 @lru_cache(4096)

@@ -13,7 +13,7 @@ from dissector.export.schema import TABLES, Column, Table
 ROWS = 65_536
 """Rows of a row group, at most ..."""
 CHARACTERS = 16 << 20
-"""... and characters of the text in it."""
+"""... and characters of the values in it: other text is short."""
 DUCKDB_MEMORY = "256MB"
 
 
@@ -51,26 +51,30 @@ class _Group:
     def __init__(self, table: Table, arrow: Any) -> None:
         self.table, self._arrow = table, arrow
         self.schema = arrow.schema([arrow.field(one.name, _arrow_type(one, arrow)) for one in table.columns])
-        self._texts = [index for index, one in enumerate(table.columns[1:]) if one.kind == "text"]
-        self._columns: list[list[Any]] = [[] for _ in table.columns[1:]]
-        self.rows = self._characters = 0
+        names = [one.name for one in table.columns[1:]]
+        self._long = names.index("value") if "value" in names else None
+        self._rows: list[Row] = []
+        self._characters = 0
+
+    @property
+    def rows(self) -> int:
+        return len(self._rows)
 
     def add(self, row: Row) -> bool:
         """Whether it is full now."""
-        for column, value in zip(self._columns, row, strict=True):
-            column.append(value)
-        self.rows += 1
-        self._characters += sum(len(row[index] or "") for index in self._texts)
-        return self.rows >= ROWS or self._characters >= CHARACTERS
+        self._rows.append(row)
+        if self._long is not None:
+            self._characters += len(row[self._long] or "")
+        return len(self._rows) >= ROWS or self._characters >= CHARACTERS
 
     def taken(self, capture: str) -> Any:
         """The rows as an Arrow table; there are none afterwards."""
         arrow = self._arrow
         name = arrow.repeat(arrow.scalar(capture), self.rows)
         kinds = self.schema.types[1:]
-        arrays = [arrow.array(column, kind) for column, kind in zip(self._columns, kinds, strict=True)]
-        self._columns = [[] for _ in self._columns]
-        self.rows = self._characters = 0
+        columns = zip(*self._rows, strict=True) if self._rows else ((),) * len(kinds)
+        arrays = [arrow.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
+        self._rows, self._characters = [], 0
         return arrow.Table.from_arrays([name, *arrays], schema=self.schema)
 
 
