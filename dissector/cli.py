@@ -174,6 +174,10 @@ def emit(lines: Iterable[str]) -> None:
     size, most = 0, 1
     flush_each = sys.stdout.isatty()
     for line in lines:
+        if len(line) > MOST_HELD and not batch:  # not copied once more
+            _write(line)
+            _write("\n")
+            continue
         batch.append(line)
         size += len(line)
         if flush_each or len(batch) >= most or size > MOST_HELD:
@@ -282,7 +286,7 @@ def tree(
 
     from dissector.cli_jobs import jobs_for, write_shared
     from dissector.session.streams import Joined, Streams
-    from dissector.views.json import dumps, exchange_json
+    from dissector.views.json import exchange_text
     from dissector.views.rows import rows_of
     from dissector.views.streams import SHOWN_IN_JSON, SHOWN_WITH_EXCHANGES, joined_json, joined_lines
     from dissector.views.text import COLOUR, PLAIN, exchange_lines
@@ -299,7 +303,7 @@ def tree(
             yield from exchange_lines(exchange, palette, hex_pane)
             yield from joined_lines(joined, palette, hex_pane)
         else:
-            yield dumps({**exchange_json(exchange), **joined_json(joined)})
+            yield exchange_text(exchange, joined_json(joined))
 
     def units() -> Iterator[Callable[[], Iterable[str]]]:
         for exchange in dissection.exchanges():

@@ -10,7 +10,7 @@ maps as a whole: every byte of it comes from the whole origin range.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -60,6 +60,26 @@ class Runs:
         ends.append(start + length)
         self.frames.append(frame)
         self.offsets.append(offset)
+
+    def take(self, runs: Runs, start: int, stop: int, distance: int) -> None:
+        """Add what start..stop of other runs touches, `distance` further on."""
+        starts, ends = runs.starts, runs.ends
+        first = bisect_right(starts, start) - 1
+        if first < 0 or ends[first] <= start:
+            first += 1
+        last = bisect_left(starts, stop, first) - 1
+        if last < first:
+            return
+        begin = max(start, starts[first])
+        end = min(stop, ends[first])
+        self.add(begin + distance, end - begin, runs.frames[first], runs.offsets[first] + begin - starts[first])
+        if last == first:
+            return
+        self.starts += [at + distance for at in starts[first + 1 : last + 1]]
+        self.ends += [at + distance for at in ends[first + 1 : last + 1]]
+        self.frames += runs.frames[first + 1 : last + 1]
+        self.offsets += runs.offsets[first + 1 : last + 1]
+        self.ends[-1] = min(stop, ends[last]) + distance
 
     def within(self, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
         """(number of the run, start, end, offset of the start in its frame) of all that start..stop touches."""
@@ -149,9 +169,7 @@ class ByteSource:
             if found is None:
                 return None
             runs, shift = found
-            stop = min(at + length, len(origin.data)) + shift
-            for index, first, last, offset in runs.within(at + shift, stop):
-                made.add(start + first - at - shift, last - first, runs.frames[index], offset)
+            made.take(runs, at + shift, min(at + length, len(origin.data)) + shift, start - at - shift)
         return made, 0
 
     def _locate(self, offset: int, length: int, spans: list[Span]) -> None:

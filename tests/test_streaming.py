@@ -18,7 +18,7 @@ from dissector.capture.native import NativeCapture
 from dissector.cli import emit
 from dissector.pipeline import dissect
 from dissector.session.streams import Streams
-from dissector.views.json import dumps, exchange_json
+from dissector.views.json import exchange_text
 from dissector.views.rows import rows_of
 from dissector.views.table import list_lines
 from dissector.views.text import exchange_lines
@@ -51,7 +51,7 @@ def trees_as_text(dissection: Any) -> Iterator[str]:
 
 
 def trees_as_json(dissection: Any) -> Iterator[str]:
-    return (dumps(exchange_json(exchange)) for exchange in dissection.exchanges())
+    return (exchange_text(exchange) for exchange in dissection.exchanges())
 
 
 @pytest.mark.parametrize("lines", [list_rows, trees_as_text, trees_as_json])

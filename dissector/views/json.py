@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import uuid
 from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from orjson import Fragment
 
 from dissector.grammar.compiler.rows import LazyNode
 from dissector.node import Node
 from dissector.session.exchange import Exchange
 from dissector.source import ByteSource
-from dissector.views.rowtext import CHILDREN, Spread, Writers
+from dissector.views.rowtext import CHILDREN, Frames, Spread, Writers
 from dissector.views.text import HIDDEN
 
 
@@ -148,20 +148,26 @@ _ROWS = Writers(
 def node_text(node: Node) -> str:
     """node_json() as compact JSON, written without the dicts."""
     out: list[str] = []
-    _write(node, None, out)
+    _write(node, Frames(node.source), None, out)
     return "".join(out)
 
 
-def _write(node: Node, inherited: ByteSource | None, out: list[str]) -> None:
+def _write(node: Node, frames: Frames, inherited: ByteSource | None, out: list[str]) -> None:
+    """frames: where the node's source lies, if that is inherited."""
     source, offset, length = node.source, node.offset, node.length
     rows = node.rows if type(node) is LazyNode else None
     text = f'{_NAMES[node.name]}{offset},"length":{length}'
     if source is not inherited:
+        if source is not frames.source:
+            frames = Frames(source)
         text += f',"source":{quoted(source.label)}'
+    value = node.value
     if node.secret:
         text += f',"value":{quoted(HIDDEN)}'
-    elif node.value is not None:
-        text += f',"value":{value_text(node.value)}'
+    elif type(value) is int:
+        text += f',"value":{value}'
+    elif value is not None:
+        text += f',"value":{value_text(value)}'
     if node.labeller is not None:
         label = _ROWS.summary(rows[0], node.labeller) if rows is not None else None
         if label is None:
@@ -172,11 +178,15 @@ def _write(node: Node, inherited: ByteSource | None, out: list[str]) -> None:
     if node.spec:
         text += _SPECS[node.spec]
     if length > 0:
-        text += spans_text(source, offset, length)
+        stop = offset + length
+        if (offset >= frames.low and stop <= frames.high) or frames.holds(offset, stop):
+            text += f',"spans":[[{frames.frame},{offset + frames.shift},{length}]]'
+        else:
+            text += spans_text(source, offset, length)
     if rows is not None:
         out.append(text)
         try:
-            _ROWS.write_parts(rows, source, out, _write)
+            _ROWS.write_parts(rows, frames, out, _write)
             text = ""
         except Spread:
             del out[-1]
@@ -186,7 +196,7 @@ def _write(node: Node, inherited: ByteSource | None, out: list[str]) -> None:
         separator = CHILDREN
         for child in node.children:
             out.append(separator)
-            _write(child, source, out)
+            _write(child, frames, source, out)
             separator = ","
         text = "]"
     if node.diagnostics:
@@ -197,21 +207,27 @@ def _write(node: Node, inherited: ByteSource | None, out: list[str]) -> None:
     out.append(text + "}")
 
 
-def exchange_json(exchange: Exchange) -> dict[str, Any]:
-    """{"exchange", "frame", "time", "transport", "call", "request": node | null, "response": node | null}.
+def exchange_text(exchange: Exchange, more: Mapping[str, Any] | None = None) -> str:
+    """{"exchange", "frame", "time", "transport", "call", "request": node | null, "response": node | null} as JSON.
 
-    The nodes are written already: dumps() takes them as they are.
+    more: members behind these.
     """
-    request, response = exchange.request_tree(), exchange.response_tree()
-    return {
+    head = {
         "exchange": exchange.number,
         "frame": exchange.frame,
         "time": exchange.time,
         "transport": exchange.call.transport,
         "call": exchange.call.name,
-        "request": Fragment(node_text(request)) if request is not None else None,
-        "response": Fragment(node_text(response)) if response is not None else None,
     }
+    out = [dumps(head)[:-1]]
+    for name, tree in (("request", exchange.request_tree()), ("response", exchange.response_tree())):
+        out.append(f',"{name}":')
+        if tree is None:
+            out.append("null")
+        else:
+            _write(tree, Frames(tree.source), None, out)
+    out.append(f",{dumps(more)[1:]}" if more else "}")
+    return "".join(out)
 
 
 def dumps(value: Any) -> str:

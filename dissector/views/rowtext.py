@@ -100,9 +100,12 @@ class Writers:
         self.root: dict[int, tuple[Write, Callable[[Row], str] | None] | None] = {}
         self.labels: dict[int, tuple[Any, Labels]] = {}
 
-    def write_parts(self, rows: list[Row], source: ByteSource, out: list[str], node_text: Any) -> None:
-        """Append the member "children" of the node that the rows are. Raises Spread; out is then as before."""
-        frames, before = Frames(source), len(out)
+    def write_parts(self, rows: list[Row], frames: Frames, out: list[str], write_node: Any) -> None:
+        """Append the member "children" of the node that the rows are. Raises Spread; out is then as before.
+
+        write_node: of views.json, for what is a node already.
+        """
+        source, before = frames.source, len(out)
         open_nodes: list[Any] = []
         state = [CHILDREN]
         first = True
@@ -111,7 +114,7 @@ class Writers:
                 number = row[0]
                 if number == MADE:
                     out.append(state[0])
-                    node_text(row[1], source, out)
+                    write_node(row[1], frames, source, out)
                     state[0] = ","
                     continue
                 if first:

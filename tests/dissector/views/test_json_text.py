@@ -20,7 +20,7 @@ from dissector.grammar.properties import TaggedPropertyValue
 from dissector.node import Node, Severity, Undecoded
 from dissector.pipeline import dissect
 from dissector.source import ByteSource, Piece
-from dissector.views.json import dumps, exchange_json, node_json, node_text
+from dissector.views.json import dumps, exchange_text, node_json, node_text
 from tests.conftest import ROOT, captures_in
 from tests.dissector.grammar.streams import REAL, full_change, real, stream
 
@@ -50,9 +50,15 @@ def test_trees_of_captures(path: Path) -> None:
 def test_exchanges_are_one_line_of_json_each() -> None:
     with dissect(ROOT / "captures" / "notify.pcap") as dissection:
         for exchange in dissection.exchanges():
-            line = dumps(exchange_json(exchange))
+            line = exchange_text(exchange)
             assert "\n" not in line
-            assert json.loads(line)["request"]["name"].endswith("request")
+            assert json.loads(line)["request"] == json.loads(dumps(node_json(tree_of(exchange.request_tree()))))
+            assert json.loads(exchange_text(exchange, {"more": [1]}))["more"] == [1]
+
+
+def tree_of(tree: Node | None) -> Node:
+    assert tree is not None
+    return tree
 
 
 @pytest.mark.parametrize("name", REAL)
