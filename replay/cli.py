@@ -155,7 +155,7 @@ def plan(
 @app.command(
     name="run",
     epilog="Example: REPLAY_PASSWORD=... replay run upload.pcap --server http://127.0.0.1:8080 --user alice\n\n"
-    f"Exit codes: {EXIT_CODES}.",
+    f"Exit codes: 0 same, 1 different, 2 failed; with --exit-by-cause {EXIT_CODES}.",
 )
 def run_command(
     source: CaptureOrPlan,
@@ -191,6 +191,9 @@ def run_command(
     ca: Authority = None,
     silence: Silence = 90.0,
     limit: Limit = 900.0,
+    by_cause: Annotated[
+        bool, typer.Option("--exit-by-cause", help="Exit codes tell the cause, not only 0 same, 1 different, 2 failed.")
+    ] = False,
     prefs: Prefs = None,
     engine: EngineOption = Engine.AUTO,
 ) -> None:
@@ -237,8 +240,9 @@ def run_command(
         save(report, path)
     if report.failure:
         print(f"replay: {report.failure}", file=sys.stderr)
-    if report.exit_code:
-        raise typer.Exit(report.exit_code)
+    code = report.exit_code if by_cause else report.plain_exit_code
+    if code:
+        raise typer.Exit(code)
 
 
 def may_write_to(server: str, write: bool, yes: bool) -> bool:
@@ -442,15 +446,5 @@ def address_of(listen: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def application() -> None:
-    """The command line; failures of a replay have exit codes of their own."""
-    try:
-        app()
-    except ReplayError as error:
-        sys.stdout.flush()
-        print(f"replay: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-
-
 def main() -> None:
-    run(application, "replay")
+    run(app, "replay")

@@ -98,6 +98,11 @@ class Report:
             return self.failure_code or 2
         return CAUSES.get(self.cause, 1) if self.verdicts[DIFFERENT] else 0
 
+    @property
+    def plain_exit_code(self) -> int:
+        """0 same, 1 different, 2 failed."""
+        return 2 if self.failure else int(self.exit_code != 0)
+
     def as_json(self) -> dict[str, Any]:
         """The contract of docs/json.md: remapped ids are counted, not listed."""
         return {

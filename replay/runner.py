@@ -18,6 +18,8 @@ from replay.steps import Step
 from replay.transport.auth import Credentials
 from replay.transport.mapihttp import Limits, MapiHttp
 
+NOTHING = "nothing was sent: the capture holds no MAPI requests that could be read (see `dissector info`)"
+
 LONGEST_GAP = 60.0
 """Seconds between two requests that --speed original keeps at most."""
 
@@ -79,7 +81,8 @@ def run_steps(
                     progress(count)
                 outgoing = conversation.send(answer)
         except StopIteration:
-            pass
+            if not count:
+                engine.report.failure = NOTHING
         except ReplayError as error:
             engine.report.failure = str(error)
             engine.report.failure_code = error.exit_code

@@ -80,7 +80,15 @@ def test_a_wrong_password_is_one_clear_line_and_never_shown() -> None:
 def test_a_server_that_is_not_there() -> None:
     report = replayed(UPLOAD, server="http://127.0.0.1:9")
     assert "cannot connect" in report.failure
-    assert report.exit_code == 3
+    assert (report.exit_code, report.plain_exit_code) == (3, 2)
+
+
+def test_a_capture_without_mapi_is_no_success(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.pcap"
+    empty.write_bytes(UPLOAD.read_bytes()[:24])
+    report = replayed(empty)
+    assert "nothing was sent" in report.failure
+    assert report.plain_exit_code == 2
 
 
 def test_a_url_that_is_none() -> None:

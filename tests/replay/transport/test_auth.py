@@ -131,7 +131,8 @@ def test_basic_is_answered_where_it_is_all_there_is() -> None:
 
 
 def test_a_method_that_the_server_does_not_offer() -> None:
-    with RunningServer("alice", "secret") as server, pytest.raises(RefusedError, match="offers basic to log on with, not ntlm"):
+    refusal = "offers basic to log on with, not ntlm"
+    with RunningServer("alice", "secret") as server, pytest.raises(RefusedError, match=refusal):
         talk(server.base_url, Credentials("alice", password="secret", method=Method.NTLM))
 
 
