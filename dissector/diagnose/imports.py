@@ -328,9 +328,8 @@ def delete_of_unknown(case: Case, record: SyncRecord, origin: Origin) -> Iterato
     """The client deletes objects that no state and no import of this capture contains."""
     if record.direction != "upload" or record.key is None:
         return
-    chain = case.history.chains.get(record.key)
     known = record.initial.given if record.initial is not None else EMPTY
-    if chain is not None:
+    for chain in case.history.chains_of(record):
         known = known.union(chain.grown.given, *(told.final.given for told in chain.told))
     if not known:
         return

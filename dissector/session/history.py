@@ -68,10 +68,27 @@ class History:
     def origin(self, record: SyncRecord) -> Origin:
         if record.initial is None or record.key is None:
             return UNKNOWN
-        chain = self.chains.get(record.key)
-        if chain is None or not chain.told:
-            return FIRST
-        last, state = chain.told[-1], record.initial
+        found = [self._origin(record, record.initial, chain) for chain in self.chains_of(record) if chain.told]
+        if len(found) < 2:
+            return found[0] if found else FIRST
+        return next((one for one in found if one.kind in ("same", "grown")), UNKNOWN)
+
+    def chains_of(self, record: SyncRecord) -> list[Chain]:
+        """What a record goes on with. An upload does not say to which scope of its folder it belongs."""
+        key = record.key
+        if key is None:
+            return []
+        if record.direction == "download":
+            return [self.chains.setdefault(key, Chain())]
+        whole = self.chains.setdefault(key, Chain())
+        others = [
+            chain for other, chain in self.chains.items()
+            if other[:3] == key[:3] and other[3].startswith(f"{record.kind} ")
+        ]  # fmt: skip
+        return [whole, *others]
+
+    def _origin(self, record: SyncRecord, state: IcsState, chain: Chain) -> Origin:
+        last = chain.told[-1]
         if record.direction == "upload":
             if state.empty:  # the initial state of an upload may be left out
                 return FIRST
@@ -95,27 +112,30 @@ class History:
 
     def add(self, record: SyncRecord) -> None:
         self._moved_away(record)
-        if record.key is None:
-            return
-        chain = self.chains.setdefault(record.key, Chain())
+        chains = self.chains_of(record)
         if record.direction == "download":
-            if record.final is not None and record.complete:
-                chain.told.append(Told(record.number, record.session, record.initial, record.final))
-                del chain.told[: -self.KEPT]
-                chain.grown, chain.gone, chain.offered = NOTHING, EMPTY, NOTHING
-            elif record.changes:  # a client may keep what it got of a stream that did not end
-                ids, versions = _of_changes(record)
-                chain.grown = _union(chain.grown, IcsState(ids, versions, versions))
-                chain.gone |= record.gone
-            if record.checkpoint is not None:
-                chain.grown = _union(chain.grown, record.checkpoint)
+            for chain in chains:
+                self._downloaded(record, chain)
             return
         ids, _ = _of_changes(record)
-        chain.grown = _union(chain.grown, IcsState(ids))
-        if record.final is not None:
-            chain.offered = record.final._replace(given=EMPTY)
-            chain.grown = _union(chain.grown, record.final)
-        chain.gone |= record.gone
+        for chain in chains:
+            chain.grown = _union(chain.grown, IcsState(ids))
+            if record.final is not None:
+                chain.offered = record.final._replace(given=EMPTY)
+                chain.grown = _union(chain.grown, record.final)
+            chain.gone |= record.gone
+
+    def _downloaded(self, record: SyncRecord, chain: Chain) -> None:
+        if record.final is not None and record.complete:
+            chain.told.append(Told(record.number, record.session, record.initial, record.final))
+            del chain.told[: -self.KEPT]
+            chain.grown, chain.gone, chain.offered = NOTHING, EMPTY, NOTHING
+        elif record.changes:  # a client may keep what it got of a stream that did not end
+            ids, versions = _of_changes(record)
+            chain.grown = _union(chain.grown, IcsState(ids, versions, versions))
+            chain.gone |= record.gone
+        if record.checkpoint is not None:
+            chain.grown = _union(chain.grown, record.checkpoint)
 
     def _moved_away(self, record: SyncRecord) -> None:
         """ImportMessageMove is called on the destination: the ids leave another folder."""

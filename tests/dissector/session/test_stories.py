@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dissector.grammar.base import parse
+from dissector.grammar.restrictions import Restriction
 from dissector.model.ids import ObjectId
 from dissector.model.idset import IdSet
 from dissector.model.pcl import Xid
@@ -80,6 +84,31 @@ def test_an_upload_need_not_bring_its_ids(tmp_path: Path) -> None:
     for record in syncs(tape, tmp_path):
         assert history.origin(record).kind in ("first", "same")
         history.add(record)
+
+
+def restriction(size: int) -> dict[str, Any]:
+    """PidTagMessageSize below a number, as fields of RopSynchronizationConfigure."""
+    raw = b"\x04\x00" + struct.pack("<III", 0x0E080003, 0x0E080003, size)
+    return {"RestrictionData": parse(Restriction, raw)[0], "RestrictionDataSize": len(raw)}
+
+
+def test_a_restriction_has_a_state_of_its_own(tmp_path: Path) -> None:
+    """Two downloads of one folder: with one restriction the second goes on with the first, with two it does not."""
+    for second, kind in ((5000, "same"), (9000, "first")):
+        tape = bad.uploads()
+        tape.change("RopSynchronizationConfigure", 0, **restriction(5000))
+        tape.change("RopSynchronizationConfigure", 1, **restriction(second))
+        grown = bad.ids((0x30000, 0x30005), (0x30009, 0x30009), (0x3000D, 0x30034), (0x1D0000, 0x1D0001))
+        tape.upload_state(4, {"MetaTagIdsetGiven": grown})
+        history = History()
+        found = syncs(tape, tmp_path)
+        origins = []
+        for record in found:
+            origins.append(history.origin(record).kind)
+            history.add(record)
+        assert found[0].restriction == "PidTagMessageSize < 5000"
+        assert origins[1] == "same", "the upload belongs to the restricted scope, too"
+        assert origins[-1] == kind
 
 
 def test_the_opening_was_not_captured(tmp_path: Path) -> None:
