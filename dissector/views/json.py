@@ -12,7 +12,7 @@ import orjson
 from dissector.grammar.compiler.rows import LazyNode
 from dissector.node import Node
 from dissector.session.exchange import Exchange
-from dissector.source import ByteSource
+from dissector.source import ByteSource, Runs
 from dissector.views.rowtext import CHILDREN, Frames, Spread, Writers
 from dissector.views.text import HIDDEN
 
@@ -116,21 +116,38 @@ def spans_text(source: ByteSource, offset: int, length: int) -> str:
         if start >= stop:
             return ""
         return f',"spans":[[{runs.frames[index]},{runs.offsets[index] + start - starts[index]},{stop - start}]]'
-    if runs.texts is None:
-        runs.texts = [
-            f"[{frame},{at},{last - first}]"
-            for frame, at, first, last in zip(runs.frames, runs.offsets, starts, ends, strict=True)
-        ]
-    index = max(index, 0)
-    beyond = bisect_left(starts, stop, index)
-    texts = runs.texts[index:beyond]
-    for number in {0, len(texts) - 1} if texts else ():
-        run = index + number
-        first, last = max(start, starts[run]), min(stop, ends[run])
-        frame, at = runs.frames[run], runs.offsets[run]
-        texts[number] = f"[{frame},{at + first - starts[run]},{last - first}]" if first < last else ""
+    first, last = max(index, 0), bisect_left(starts, stop) - 1
+    texts = (
+        [_run_text(runs, one, start, stop) for one in ((first, last) if last > first else (first,))] if starts else []
+    )
+    if last > first + 1:
+        texts.insert(1, _between(runs, first + 1, last))
     joined = ",".join(filter(None, texts))
     return f',"spans":[{joined}]' if joined else ""
+
+
+def _run_text(runs: Runs, number: int, start: int, stop: int) -> str:
+    """What of one run lies in start..stop; '' where nothing does."""
+    first, last = max(start, runs.starts[number]), min(stop, runs.ends[number])
+    offset = runs.offsets[number] + first - runs.starts[number]
+    return f"[{runs.frames[number]},{offset},{last - first}]" if first < last else ""
+
+
+def _between(runs: Runs, first: int, last: int) -> str:
+    """Whole runs, one behind another. A structure and the few around it have the same ones, so the last are kept."""
+    if runs.texts is not None and runs.texts[:2] == (first, last):
+        return runs.texts[2]
+    whole = slice(first, last)
+    text = ",".join(
+        [
+            f"[{frame},{offset},{end - start}]"
+            for frame, offset, start, end in zip(
+                runs.frames[whole], runs.offsets[whole], runs.starts[whole], runs.ends[whole], strict=True
+            )
+        ]
+    )
+    runs.texts = first, last, text
+    return text
 
 
 def value_member(value: Any) -> str:
