@@ -7,15 +7,16 @@ import logging
 import os
 import time
 import traceback
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from dissector.errors import DissectorError
 from dissector.export.rows import rows_of
-from dissector.export.sets import Form, Place, set_name
+from dissector.export.sets import Form, Place, cleared, set_name
 from dissector.export.writers import need
 from dissector.pipeline import dissect
 
@@ -25,7 +26,9 @@ CONNECT_SECONDS = 15
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A capture to export. folder: where its set goes. force: also where it is there already."""
+    """A capture to export. folder: where its set goes. force: also where it is there already. run: which orders belong
+    together, in a word of their own.
+    """
 
     capture: str
     folder: str
@@ -33,6 +36,7 @@ class Order:
     engine: str = "auto"
     options: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
+    run: str = "single"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ def export(order: Order) -> Outcome:
     """Carry out one order. Raises nothing that a capture can cause: a failure is an outcome."""
     began = time.monotonic()
     try:
-        place = Place(Path(order.folder), set_name(Path(order.capture)), order.form)
+        place = Place(Path(order.folder), set_name(Path(order.capture)), order.form, order.run)
         options = {"engine": order.engine, "options": dict(order.options)}
         if not order.force and place.is_there(json.dumps(options, sort_keys=True)):
             return Outcome(order.capture, "kept", str(place.path))
@@ -88,8 +92,9 @@ def export_many(orders: Sequence[Order], jobs: int = 1, scheduler: str | None = 
         yield from map(export, orders)
         return
     distributed = need("distributed", "scale")
-    with _client(distributed, min(jobs, len(orders)), scheduler) as client:
-        tasks = {client.submit(export, one, pure=False, retries=0): one for one in orders}
+    run = uuid.uuid4().hex
+    with _cleared(orders, run), _client(distributed, min(jobs, len(orders)), scheduler) as client:
+        tasks = {client.submit(export, replace(one, run=run), pure=False, retries=0): one for one in orders}
         for task in distributed.as_completed(list(tasks), loop=client.loop):
             order = tasks.pop(task)
             if task.status == "finished":
@@ -100,6 +105,16 @@ def export_many(orders: Sequence[Order], jobs: int = 1, scheduler: str | None = 
                 why = "the worker process was killed" if killed else f"{type(error).__name__}: {error}"
                 yield Outcome(order.capture, "failed", why=why)
             task.release()
+
+
+@contextmanager
+def _cleared(orders: Sequence[Order], run: str) -> Iterator[None]:
+    """Nothing stays of what the run did not finish, however it ends."""
+    try:
+        yield
+    finally:
+        for folder in {one.folder for one in orders}:
+            cleared(Path(folder), run)
 
 
 @contextmanager

@@ -36,11 +36,12 @@ def set_name(path: Path) -> str:
 
 
 class Place(NamedTuple):
-    """A set in an output folder. form: "parquet" makes it a folder, "duckdb" a database."""
+    """A set in an output folder. form: "parquet" makes it a folder, "duckdb" a database. run: see cleared()."""
 
     folder: Path
     name: str
     form: Form
+    run: str = "single"
 
     @property
     def path(self) -> Path:
@@ -87,7 +88,7 @@ class Place(NamedTuple):
     @contextmanager
     def _part(self) -> Iterator[Path]:
         """A path for a set that is being made, in a folder of its own of which nothing is left."""
-        home = self.folder / PARTS / f"{self.name}.{uuid.uuid4().hex}"
+        home = self.folder / PARTS / self.run / f"{self.name}.{uuid.uuid4().hex}"
         try:
             _again(lambda: home.mkdir(parents=True))
         except OSError as error:
@@ -100,6 +101,7 @@ class Place(NamedTuple):
             shutil.rmtree(home, ignore_errors=True)
             with suppress(OSError):
                 home.parent.rmdir()
+                home.parent.parent.rmdir()
 
     def _put(self, part: Path) -> None:
         """Give the finished set its name. A folder cannot be replaced at one stroke: the old one steps aside first."""
@@ -111,6 +113,14 @@ class Place(NamedTuple):
             os.replace(part, self.path)
 
         _again(put)
+
+
+def cleared(folder: Path, run: str) -> None:
+    """Remove what the killed processes of a run have left in an output folder."""
+    parts = folder / PARTS
+    shutil.rmtree(parts / run, ignore_errors=True)
+    with suppress(OSError):
+        parts.rmdir()
 
 
 def _again(step: Callable[[], None]) -> None:

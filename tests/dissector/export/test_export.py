@@ -145,7 +145,7 @@ def test_nothing_is_left_of_a_set_that_fails(tmp_path: Path, form: Any, monkeypa
     before = contents(kept)
 
     def failing(*arguments: Any) -> Iterator[tuple[str, rows.Row]]:
-        parts = list((tmp_path / PARTS).iterdir())
+        parts = list((tmp_path / PARTS / "single").iterdir())
         assert len(parts) == 1
         yield from list(rows.rows_of(*arguments))[:20]
         raise ZeroDivisionError("in the middle")
@@ -237,6 +237,7 @@ def test_a_capture_that_fails_is_told_and_the_rest_goes_on(tmp_path: Path) -> No
 
 def deadly(order: Order) -> Outcome:
     if "text" in order.capture:
+        (Path(order.folder) / PARTS / order.run / "unfinished").mkdir(parents=True)
         os._exit(3)
     return export(order)
 
@@ -253,6 +254,7 @@ def test_many_through_dask_where_one_kills_its_process(tmp_path: Path, monkeypat
     assert why.keys() == {"text.pcap", "absent.pcap", "folder.pcap"}
     assert why["text.pcap"] == "the worker process was killed"
     assert sorted(one.status for one in outcomes).count("written") == 2
+    assert len(names_in(tmp_path / "out")) == 2
 
 
 def test_a_scheduler_that_is_there_and_one_that_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
