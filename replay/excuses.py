@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from dissector.model.ids import ObjectId
 from dissector.session.exchange import Rop
 from replay.compare.difference import DIFFERENT, EXPECTED, Difference
+from replay.compare.reasons import DELETED, MISSING
 from replay.identity import GlobalId
 from replay.learning import LiveSession
 from replay.needs import identifiers
@@ -39,7 +41,7 @@ def excused(captured: Rop, differences: list[Difference], live: LiveSession) -> 
     if not why:
         if output is not None:
             live.lacking.pop(output, None)
-        return differences
+        return [gone(one, request, live) for one in differences]
     if definition.name in COPIES:
         _lacks(_handle(captured, "DestHandleIndex"), why, live)
     if definition.output and not definition.name.startswith(MAKES_ANEW):
@@ -50,6 +52,16 @@ def excused(captured: Rop, differences: list[Difference], live: LiveSession) -> 
         Difference(one.path, one.captured, one.live, EXPECTED, why) if one.verdict == DIFFERENT else one
         for one in differences
     ]
+
+
+def gone(one: Difference, request: object, live: LiveSession) -> Difference:
+    """A target that is not found although the live server had it: it was deleted meanwhile."""
+    if one.path != "ReturnValue" or one.cause != MISSING or not isinstance(request, dict):
+        return one
+    named = request.get("MessageId") or request.get("FolderId")
+    if isinstance(named, ObjectId) and live.identity.try_object(named) is not None:
+        return replace(one, cause=DELETED, why="the live server had the object, and has it no more: it was deleted")
+    return one
 
 
 def _keys(captured: Rop, request: object) -> Iterator[int | ObjectId | GlobalId]:

@@ -20,7 +20,7 @@ from replay.compare.difference import ABSENT, DIFFERENT, EXPECTED, REMAPPED, Dif
 from replay.compare.fields import CHANGES
 from replay.compare.policy import DEFAULT_POLICY, Policy
 from replay.compare.responses import Judge
-from replay.identity import GlobalId, Identity, Names, global_id
+from replay.identity import GlobalId, Identity, Names, UnmappedError, global_id
 
 ROP = "RopFastTransferSourceGetBuffer"
 
@@ -273,9 +273,12 @@ class _Comparison:
     def counterpart(self, one: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """The live id of a captured one, in its canonical form."""
         if not isinstance(one[0], int):
-            return self.identity.try_global((one[0], one[1]))
-        live = self.identity.try_object(ObjectId(*one))
-        return self.canonical(tuple(live), self.identity.live) if live is not None else None
+            return self.identity.global_of((one[0], one[1]))
+        try:
+            live = self.identity.object_id(ObjectId(*one))
+        except UnmappedError:
+            return None
+        return self.canonical(tuple(live), self.identity.live)
 
     def state(self) -> Iterator[Difference]:
         mine, theirs = self.captured.state, self.live.state
