@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from dissector.grammar.base import filetime_text, labeller_of
@@ -108,6 +109,8 @@ def summary(rop: Rop, session: Session | None) -> str:
 
 def field_of(value: Any, name: str) -> Any:
     """A field by its name; a dot leads into a structure. None where it is not there."""
+    if "." not in name:
+        return value.get(name) if isinstance(value, dict) else None
     for part in name.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
@@ -120,6 +123,12 @@ def construct_of(layout: Any, name: str) -> Any:
     return layout
 
 
+@lru_cache(2048)
+def labeller_at(layout: Any, name: str) -> Callable[[Any], str] | None:
+    """What puts the field into words that field_of() finds."""
+    return labeller_of(construct_of(layout, name))
+
+
 def field_text(side: RopSide, name: str, value: Any, rop: Rop, session: Session | None) -> str:
     """One field of a summary: ids with the folder's name, flags and enums in words, property lists shortened."""
     if isinstance(value, ObjectId):
@@ -128,7 +137,7 @@ def field_text(side: RopSide, name: str, value: Any, rop: Rop, session: Session 
     if isinstance(value, int) and not isinstance(value, bool):
         if name in ("PropertyTag", "StateProperty"):
             return property_name(value) or f"0x{value:08X}"
-        label = labeller_of(construct_of(side.layout, name))
+        label = labeller_at(side.layout, name)
         return (label(value) if label is not None else "") or str(value)
     return value_text(value)
 
