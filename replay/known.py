@@ -23,8 +23,7 @@ from dissector.session.objects import Session
 from dissector.session.stream import Stream
 from dissector.session.tracker import WITH_VALUE
 from replay.compare.changes import story_of
-from replay.needs import Key, Needs, Shown
-from replay.rewrite import FIRST_NAMED, TAG_FIELDS, TAG_LISTS
+from replay.needs import Key, Needs, Shown, named_ids
 from replay.steps import NOT_CHOSEN, Ended, PlannedRop, Step, Upload, Where, special_folder
 
 STORE_WIDE = frozenset({
@@ -100,6 +99,7 @@ class Known:
                 planned = self.rop(rop, exchange, before, lost_slots)
             planned.key = key
             planned.needs |= needs
+            planned.opener = self.needs.opener
             logon = self.logon_keys.get(rop.logon_id or 0)
             if logon is not None and planned.name != "RopLogon":
                 planned.needs.add(logon)
@@ -393,22 +393,3 @@ def object_ids(value: Any) -> Iterator[ObjectId]:
             stack.extend(one.values())
         elif isinstance(one, list):
             stack.extend(one)
-
-
-def named_ids(value: Any) -> Iterator[int]:
-    """The ids of named properties (from 0x8000 on) whose tags stand in a request."""
-    stack = [value]
-    while stack:
-        one = stack.pop()
-        if isinstance(one, list):
-            stack.extend(one)
-        elif isinstance(one, dict):
-            for name, item in one.items():
-                if name in TAG_FIELDS and isinstance(item, int) and item >= FIRST_NAMED:
-                    yield item >> 16
-                elif name in TAG_LISTS and isinstance(item, list):
-                    yield from (tag >> 16 for tag in item if isinstance(tag, int) and tag >= FIRST_NAMED)
-                elif name == "PropertyIds" and isinstance(item, list):
-                    yield from (number for number in item if number >= 0x8000)
-                else:
-                    stack.append(item)

@@ -16,6 +16,7 @@ from dissector.model.pcl import Xid
 from dissector.session.exchange import Rop
 from dissector.session.tracker import WITH_VALUE
 from replay.identity import GlobalId, global_id
+from replay.rewrite import FIRST_NAMED, TAG_FIELDS, TAG_LISTS
 from replay.ropkinds import SHAPES
 
 Key: TypeAlias = tuple[int, int]
@@ -35,7 +36,8 @@ class Shown:
     states: list[tuple[Mapping[str, IdSet], Key]] = field(default_factory=list)
 
     def ids(self, value: Any) -> Iterator[Key]:
-        """Who showed the ids in a value."""
+        """Who showed the ids in a value, those of named properties included."""
+        yield from (self.named[number] for number in named_ids(value) if number in self.named)
         for one in identifiers(value):
             if isinstance(one, ObjectId):
                 known = self.objects.get(one)
@@ -78,6 +80,8 @@ class Needs:
 
     def __init__(self, shown: Shown) -> None:
         self.shown = shown
+        self.opener: Key | None = None
+        """Who opened the first object of the ROP that was asked about last."""
         self._objects: dict[int, _Object] = {}
 
     def of(self, rop: Rop, key: Key) -> set[Key]:
@@ -87,6 +91,8 @@ class Needs:
             return set()
         handles = [handle for name in definition.handles if (handle := rop.handles.get(name)) is not None]
         found: set[Key] = set()
+        first = self._objects.get(handles[0]) if handles else None
+        self.opener = first.opened_by if first is not None else None
         for handle in handles:
             known = self._objects.get(handle)
             if known is None:
@@ -145,6 +151,25 @@ def identifiers(value: Any) -> Iterator[ObjectId | GlobalId]:
             stack.extend(one.values())
         elif isinstance(one, list):
             stack.extend(one)
+
+
+def named_ids(value: Any) -> Iterator[int]:
+    """The ids of named properties (from 0x8000 on) whose tags stand in a request."""
+    stack = [value]
+    while stack:
+        one = stack.pop()
+        if isinstance(one, list):
+            stack.extend(one)
+        elif isinstance(one, dict):
+            for name, item in one.items():
+                if name in TAG_FIELDS and isinstance(item, int) and item >= FIRST_NAMED:
+                    yield item >> 16
+                elif name in TAG_LISTS and isinstance(item, list):
+                    yield from (tag >> 16 for tag in item if isinstance(tag, int) and tag >= FIRST_NAMED)
+                elif name == "PropertyIds" and isinstance(item, list):
+                    yield from (number for number in item if number >= 0x8000)
+                else:
+                    stack.append(item)
 
 
 def closure(chosen: Iterable[Key], needs: Mapping[Key, Iterable[Key]]) -> set[Key]:

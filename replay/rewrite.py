@@ -95,9 +95,9 @@ class Rewriter:
         if isinstance(value, uuid.UUID):
             return self.identity.replicas.get(value, value)
         if isinstance(value, str):
-            return self.identity.dn(value) or value
-        if isinstance(value, bytes):
-            return self._search_key(value)
+            return self._name(value)
+        if type(value) is bytes and value.startswith(b"EX:/"):
+            return self._name(value.decode("latin-1").rstrip("\0")).encode("latin-1", "replace") + b"\0"
         if isinstance(value, dict):
             return self._structure(value, change)
         if isinstance(value, list):
@@ -149,12 +149,12 @@ class Rewriter:
             )
         return live
 
-    def _search_key(self, value: bytes) -> bytes:
-        """An address as a search key: EX:, the DN in upper case, NUL."""
-        if type(value) is not bytes or not value.startswith(b"EX:/") or not self.identity.names:
-            return value
-        live = self.identity.dn(value[3:].rstrip(b"\0").decode("latin-1"))
-        return value if live is None else b"EX:" + live.upper().encode("latin-1", "replace") + b"\0"
+    def _name(self, value: str) -> str:
+        """A DN, or an address as a search key: EX: and the DN in upper case."""
+        if not value.startswith("EX:/"):
+            return self.identity.dn(value) or value
+        live = self.identity.dn(value[3:])
+        return value if live is None else "EX:" + live.upper()
 
 
 def _without_sizes(value: Any, before: Any) -> Any:

@@ -71,12 +71,13 @@ class Survey:
 
     picked: set[Key] = field(default_factory=set)
     needs: dict[Key, set[Key]] = field(default_factory=dict)
-    releases: list[Key] = field(default_factory=list)
+    releases: dict[Key, Key | None] = field(default_factory=dict)
+    """RopRelease, and who opened what it releases."""
 
     def chosen(self) -> set[Key]:
         """What was picked with all that it needs, and the releases of the objects in it."""
         found = closure(self.picked, self.needs)
-        return found | {key for key in self.releases if self.needs[key] & found}
+        return found | {key for key, opener in self.releases.items() if opener in found}
 
 
 def survey(exchanges: Iterable[Exchange], selection: Selection) -> Survey:
@@ -95,7 +96,7 @@ def survey(exchanges: Iterable[Exchange], selection: Selection) -> Survey:
                 continue
             made.needs[rop.key] = rop.needs
             if rop.name == "RopRelease":
-                made.releases.append(rop.key)
+                made.releases[rop.key] = rop.opener
                 made.picked.discard(rop.key)
     test.check()
     return made

@@ -61,8 +61,8 @@ class Upload:
 class PlannedRop:
     """One ROP of the plan. value: the request to send (captured ids in it); captured: None when supplied.
 
-    key: exchange number and ROP number. needs: the ROPs it depends on, by key. upload, part: the state property that it
-    uploads a part of.
+    key: exchange number and ROP number. needs: the ROPs it depends on, by key; opener: who opened what it acts on.
+    upload, part: the state property that it uploads a part of.
     """
 
     definition: RopDef
@@ -74,6 +74,7 @@ class PlannedRop:
     """The LogonId whose logon object serves as the input, where the captured handle is not known."""
     key: Key = (0, 0)
     needs: set[Key] = field(default_factory=set)
+    opener: Key | None = None
     upload: Upload | None = None
     part: int = -1
     ordered: bool = False

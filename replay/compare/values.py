@@ -34,6 +34,8 @@ def agreement(here: Any, there: Any, identity: Identity, *, change: bool = False
     if here == there:
         return SAME
     if isinstance(here, str) and isinstance(there, str):
+        if here.startswith("EX:/") and there.startswith("EX:/"):
+            here, there = here[3:], there[3:]
         live = identity.dn(here)
         return REMAPPED if live is not None and live.lower() == there.lower() else DIFFERENT
     if type(here) is bytes and type(there) is bytes and here[:4] == there[:4] == b"EX:/":
