@@ -28,7 +28,8 @@ def from_hexdump(text: str) -> bytes | None:
     made = bytearray()
     for line in text.splitlines():
         offset = OFFSET.match(line)
-        if offset is not None and int(offset[1], 16) == len(made):
+        alone = offset is not None and offset.end() == len(line)
+        if offset is not None and int(offset[1], 16) == len(made) and (made or not alone):
             # the hex area has a fixed width; what stands behind it is the text column
             area = line[offset.end() :][: 39 if offset[2] else 49].split("|")[0]
         else:

@@ -40,3 +40,7 @@ def test_text_is_no_dump(text: str) -> None:
 def test_hexdump_c_ends_with_an_offset_alone() -> None:
     dumped = "00000000  00 01 02 03 04 05 06 07  08 09 0a 0b 0c                 |.............|\n0000000d\n"
     assert from_hexdump(dumped) == bytes(range(13))
+
+
+def test_four_zeros_are_two_bytes() -> None:
+    assert from_hexdump("0000") == bytes(2)
