@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -174,8 +175,13 @@ def _uvicorn(stub: Stub) -> uvicorn.Server:
 
 
 def serve_stub(stub: Stub, bound: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    _uvicorn(stub).run(sockets=[bound])
+    """Serve until SIGTERM or SIGINT. uvicorn raises the signal once more when it is done: the caller goes on."""
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        _uvicorn(stub).run(sockets=[bound])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class RunningStub:
