@@ -48,7 +48,7 @@ class CaseError(ReplayError):
     """A case that cannot be understood."""
 
 
-TYPES: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
+TYPES: Mapping[str, Mapping[str, type]] = {
     "": {
         "capture": str, "server": str, "user": str, "password_env": str, "password": str, "mailbox": str, "ca": str,
         "insecure": bool, "seed": bool, "policy": list, "select": dict, "expect": dict,
@@ -57,6 +57,8 @@ TYPES: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
     "expect": {"different": int, "skipped": int, "same": int, "known": list, "failure": str, "exit_code": int},
 }  # fmt: skip
 """What a case may hold, table by table."""
+
+WORDS = {str: "text", bool: "true or false", int: "a number", list: "a list", dict: "a table"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ def _check(table: str, content: Any) -> None:
         if wanted is None:
             raise CaseError(f"{shown} is not known; there are {', '.join(TYPES[table])}")
         if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
-            raise CaseError(f"{shown} is to be a {wanted.__name__ if isinstance(wanted, type) else wanted}")
+            raise CaseError(f"{shown} is to be {WORDS[wanted]}")
 
 
 def read_case(path: Path) -> Case:
