@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
+from orjson import Fragment
 
 from dissector.grammar.compiler.rows import LazyNode
 from dissector.node import Node
@@ -169,8 +170,28 @@ def node_text(node: Node) -> str:
     return "".join(out)
 
 
-def _write(node: Node, frames: Frames, inherited: ByteSource | None, out: list[str]) -> None:
-    """frames: where the node's source lies, if that is inherited."""
+def node_fragment(node: Node) -> Fragment:
+    """node_json() written already: dumps() takes it as it is."""
+    return Fragment(node_text(node))
+
+
+def parts_fragment(parts: Iterable[Node]) -> Fragment:
+    """The same of a tree that comes as its children, then itself without them: no more than one is held as nodes."""
+    out: list[str] = []
+    last: Node | None = None
+    for node in parts:
+        if last is not None:
+            out.append(",")
+            _write(last, Frames(last.source), node.source, out)
+        last = node
+    assert last is not None
+    whole: list[str] = []
+    _write(last, Frames(last.source), None, whole, out)
+    return Fragment("".join(whole))
+
+
+def _write(node: Node, frames: Frames, inherited: ByteSource | None, out: list[str], inner: Sequence[str] = ()) -> None:
+    """frames: where the node's source lies, if that is inherited. inner: the text of its children, if that is there."""
     source, offset, length = node.source, node.offset, node.length
     rows = node.rows if type(node) is LazyNode else None
     text = f'{_NAMES[node.name]}{offset},"length":{length}'
@@ -208,13 +229,18 @@ def _write(node: Node, frames: Frames, inherited: ByteSource | None, out: list[s
         except Spread:
             del out[-1]
             rows = None
-    if rows is None and node.children:
+    if inner:
+        out.extend((text, CHILDREN, *inner[1:]))
+        text = "]"
+    elif rows is None and node.children:
         out.append(text)
-        separator = CHILDREN
+        state = [CHILDREN]
         for child in node.children:
-            out.append(separator)
+            if type(child) is LazyNode and _ROWS.write_whole(child, frames, out, state):
+                continue
+            out.append(state[0])
             _write(child, frames, source, out)
-            separator = ","
+            state[0] = ","
         text = "]"
     if node.diagnostics:
         found = ",".join(

@@ -18,6 +18,7 @@ from dissector.grammar.compiler.rows import (
     Call,
     End,
     Form,
+    LazyNode,
     Leaf,
     Leaves,
     Number,
@@ -25,7 +26,7 @@ from dissector.grammar.compiler.rows import (
     Row,
     Slot,
 )
-from dissector.node import LABEL_LIMIT, Node, Summary, Undecoded, brief
+from dissector.node import LABEL_LIMIT, Summary, Undecoded
 from dissector.source import ByteSource, Runs
 
 Write = Callable[..., None]
@@ -99,6 +100,7 @@ class Writers:
         self.whole: dict[int, Write | None] = {}
         self.root: dict[int, tuple[Write, Callable[[Row], str] | None] | None] = {}
         self.labels: dict[int, tuple[Any, Labels]] = {}
+        self.briefs: dict[int, Briefs] = {}
 
     def write_parts(self, rows: list[Row], frames: Frames, out: list[str], write_node: Any) -> None:
         """Append the member "children" of the node that the rows are. Raises Spread; out is then as before.
@@ -131,6 +133,25 @@ class Writers:
             raise
         if state[0] != CHILDREN:
             out.append("]")
+
+    def write_whole(self, node: LazyNode, frames: Frames, out: list[str], state: list[str]) -> bool:
+        """Append a node that is one row and was not changed since it was read. Returns whether it was one."""
+        rows = node.rows
+        if rows is None or len(rows) != 1 or node.diagnostics or node.source is not frames.source:
+            return False
+        row = rows[0]
+        number = row[0]
+        write = self.whole[number] if number in self.whole else self.make(number)
+        if write is None:
+            return False
+        first: Any = FORMS[number].items[0]
+        if node.labeller is not first.labeller or node.spec != first.spec or node.name != row[first.name.slot]:
+            return False
+        try:
+            write(row, frames.source, frames, out, [], state)
+        except Spread:
+            return False
+        return True
 
     def summary(self, row: Row, labeller: Any) -> str | None:
         """The words for the node that a row begins and ends; None where they cannot be told from it."""
@@ -181,13 +202,16 @@ class Writers:
             found = self.labels[key] = labeller, Labels(labeller, self.texts["quoted"])
         return found[1]
 
+    def briefs_of(self, labeller: Any) -> Briefs:
+        return self.briefs.setdefault(id(getattr(labeller, "__self__", labeller)), Briefs(labeller))
+
 
 class _Writing:
     """One function being written. root: the first item begins the node whose parts are written."""
 
     def __init__(self, writers: Writers, form: Form, root: bool) -> None:
         self.writers, self.form, self.root = writers, form, root
-        self.constants: dict[str, Any] = {**writers.texts, "Node": Node, "brief": brief, "limited": limited}
+        self.constants: dict[str, Any] = {**writers.texts, "limited": limited}
         self.summary: Callable[[Row], str] | None = None
 
     def constant(self, value: Any) -> str:
@@ -300,13 +324,18 @@ class _Writing:
                 raise Spread
             leaves.setdefault(item.name, item)
         pieces = []
-        for text, name, joint in labeller.pieces:
+        for text, name, _ in labeller.pieces:
             if text:
                 pieces.append(self.constant(text))
             if name and name in leaves:
                 leaf = leaves[name]
-                words = self.value(leaf.labeller) if leaf.labeller is not None else "None"
-                pieces.append(f"brief_of({self.value(leaf.value)}, {words}, {self.constant(joint)})")
+                value = self.value(leaf.value)
+                if leaf.labeller is None and isinstance(leaf.value, Number):
+                    pieces.append(f"str({value})")
+                elif isinstance(leaf.labeller, Slot):
+                    pieces.append(f"brief_of({value}, row[{leaf.labeller.slot}])")
+                else:
+                    pieces.append(f"{self.constant(self.writers.briefs_of(leaf.labeller))}.of({value})")
         return f"limited({' + '.join(pieces)})" if pieces else ""
 
     def sequence(self, start: int, stop: int, fast: bool) -> list[str]:
@@ -444,17 +473,38 @@ def limited(text: str) -> str:
     return text if len(text) <= LABEL_LIMIT else text[:LABEL_LIMIT] + "..."
 
 
-_NOWHERE = ByteSource("", b"")
-
-
-def brief_of(value: Any, labeller: Any, joint: str) -> str:
+def brief_of(value: Any, labeller: Any) -> str:
     """node.brief() of a leaf."""
-    if labeller is None:
-        if type(value) is int:
-            return str(value)
-        if type(value) is str and len(value) <= 60:
-            return repr(value)
-    return brief(Node("", _NOWHERE, 0, 0, value, [], "", labeller, []), joint=joint)
+    if value is not None and not isinstance(value, Undecoded):
+        short = getattr(getattr(labeller, "__self__", labeller), "brief", None)
+        if short is not None:
+            return str(short(value))
+        if labeller is not None and not isinstance(labeller, Summary):
+            text: str = labeller(value)
+            if text:
+                return text
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes {value[:16].hex()}{'...' if len(value) > 16 else ''}" if value else "0 bytes"
+    if isinstance(value, str):
+        return repr(value if len(value) <= 60 else value[:60] + "...")
+    return "" if value is None or isinstance(value, list | dict) else str(value)
+
+
+class Briefs(dict[Any, str]):
+    """brief_of() for one labeller; some of the first numbers are kept."""
+
+    def __init__(self, labeller: Any) -> None:
+        super().__init__()
+        self.labeller = labeller
+
+    def __missing__(self, value: Any) -> str:
+        text = brief_of(value, self.labeller)
+        if len(self) < Labels.KEPT:
+            self[value] = text
+        return text
+
+    def of(self, value: Any) -> str:
+        return self[value] if type(value) is int else brief_of(value, self.labeller)
 
 
 def _literal(text: str) -> str:

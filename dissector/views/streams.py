@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orjson import Fragment
+
 from dissector.grammar.icstree import SPEC
 from dissector.grammar.idset import IdsetReading
 from dissector.grammar.names import error_name
@@ -16,7 +18,7 @@ from dissector.session.stream import StateUpload, Stream
 from dissector.session.streams import Joined
 from dissector.source import ByteSource
 from dissector.views.hexdump import hexdump
-from dissector.views.json import node_json, plain
+from dissector.views.json import node_fragment, parts_fragment, plain
 from dissector.views.text import PLAIN, Palette, diagnostic_lines, hex_lines, tree_lines
 
 SHOWN_WITH_EXCHANGES = 64 << 20
@@ -293,15 +295,22 @@ def stream_json(stream: Stream, tree: bool = False) -> dict[str, Any]:
     made = stream_row(stream).as_json()
     if tree:
         made["states"] = [state_json(state) for state in stream.states]
-        made["tree"] = node_json(stream.tree()) if stream.size and stream.parts is not None else None
+        made["tree"] = tree_json(stream)
     return made
+
+
+def tree_json(stream: Stream) -> Fragment | None:
+    """The tree of a stream as JSON; None where its bytes were not kept."""
+    if not stream.size or stream.parts is None:
+        return None
+    return parts_fragment(stream.tree_parts()) if stream.root in PIECEWISE else node_fragment(stream.tree())
 
 
 def state_json(state: StateUpload) -> dict[str, Any]:
     """{"stream", "property", "bytes", "bootstrap", "why", "tree": node}"""
     return {
         "stream": state.stream, "property": state.name, "bytes": state.size, "bootstrap": state.bootstrap,
-        "why": state.why, "tree": node_json(state.tree()),
+        "why": state.why, "tree": node_fragment(state.tree()),
     }  # fmt: skip
 
 
@@ -311,8 +320,5 @@ def joined_json(joined: Joined) -> dict[str, Any]:
     if joined.states:
         made["states"] = [state_json(one) for one in joined.states]
     if joined.streams:
-        made["streams"] = [
-            {**stream_row(one).as_json(), "tree": node_json(one.tree()) if one.size and one.parts is not None else None}
-            for one in joined.streams
-        ]
+        made["streams"] = [{**stream_row(one).as_json(), "tree": tree_json(one)} for one in joined.streams]
     return made

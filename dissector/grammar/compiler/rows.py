@@ -196,10 +196,11 @@ class LazyNode(Node):
     def __init__(self, name: str, source: ByteSource, offset: int, end: int, rows: list[Row]) -> None:
         self.name, self.source, self.offset, self.length = name, source, offset, end - offset
         self.value, self.diagnostics, self.secret = None, [], False
-        first: Any = FORMS[rows[0][0]].items[0]
-        self.spec, self.labeller = (
-            rows[0][one.slot] if isinstance(one, Slot) else one for one in (first.spec, first.labeller)
-        )
+        row = rows[0]
+        first: Any = FORMS[row[0]].items[0]
+        spec, labeller = first.spec, first.labeller
+        self.spec = row[spec.slot] if type(spec) is Slot else spec
+        self.labeller = row[labeller.slot] if type(labeller) is Slot else labeller
         self._rows: list[Row] | None = rows
 
     def __getattr__(self, name: str) -> Any:
@@ -219,7 +220,7 @@ class LazyNode(Node):
 def tree_of(rows: list[Row], source: ByteSource, name: str, offset: int, end: int) -> Node:
     """The tree of a whole reading, its children made when they are looked at."""
     number = rows[0][0]
-    if number != MADE and isinstance(FORMS[number].items[0], Begin):
+    if number != MADE and type(FORMS[number].items[0]) is Begin:
         return LazyNode(name, source, offset, end, rows)
     (made,) = nodes_of(rows, source)
     return made

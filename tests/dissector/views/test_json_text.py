@@ -14,13 +14,14 @@ from dissector.grammar import base
 from dissector.grammar.base import U8, U16, U32, Bool8, Data, Enumerated, Guid, Layout, Rows, Str16, When, build, this
 from dissector.grammar.compiler import stream as compiled
 from dissector.grammar.compiler import units
-from dissector.grammar.icstree import trace_stream
+from dissector.grammar.icstree import trace_parts, trace_stream
 from dissector.grammar.ids import FolderId
 from dissector.grammar.properties import TaggedPropertyValue
 from dissector.node import Node, Severity, Undecoded
 from dissector.pipeline import dissect
 from dissector.source import ByteSource, Piece
-from dissector.views.json import dumps, exchange_text, node_json, node_text
+from dissector.views.json import dumps, exchange_text, node_json, node_text, parts_fragment
+from dissector.views.streams import PIECEWISE
 from tests.conftest import ROOT, captures_in
 from tests.dissector.grammar.streams import REAL, full_change, real, stream
 
@@ -64,6 +65,16 @@ def tree_of(tree: Node | None) -> Node:
 @pytest.mark.parametrize("name", REAL)
 def test_trees_of_streams(name: str) -> None:
     check(trace_stream(located(real(name)), REAL[name]))
+
+
+@pytest.mark.parametrize("name", [name for name, root in REAL.items() if root in PIECEWISE])
+def test_trees_in_parts(name: str) -> None:
+    source = located(real(name))
+    parts = dumps(parts_fragment(trace_parts(source, REAL[name])))
+    assert parts == dumps(node_json(trace_stream(source, REAL[name])))
+    assert dumps(parts_fragment(trace_parts(located(b""), "contentsSync"))) == dumps(
+        node_json(trace_stream(located(b""), "contentsSync"))
+    )
 
 
 def test_trees_of_damaged_streams() -> None:
