@@ -87,7 +87,10 @@ def quoted(text: str) -> str:
     """A string as JSON."""
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return f'"{text}"'
-    return orjson.dumps(plain(text)).decode()
+    try:
+        return orjson.dumps(text).decode()
+    except TypeError:  # no Unicode
+        return orjson.dumps(plain(text)).decode()
 
 
 def value_text(value: Any) -> str:
