@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dissector.grammar.rops.base import RopDef
 from dissector.views.rows import Row
@@ -87,7 +87,28 @@ def report_lines(report: Report, colour: bool) -> Iterator[str]:
 
 
 def rops_lines(definitions: Iterable[RopDef]) -> Iterator[str]:
-    yield f"{'id':<5} {'name':<44} {'spec':<26} grammar"
+    yield f"{'id':<5} {'name':<44} {'spec':<26} {'read':<9} grammar"
     for one in definitions:
-        where = one.where if one.request is not None or one.responses else "(named only: no published layout)"
-        yield f"0x{one.rop_id:02X}  {one.name:<44} {one.spec:<26} {where}"
+        read, colon, why = reading_of(one).partition(": ")
+        where = one.where if read else "(named only: no published layout)"
+        yield f"0x{one.rop_id:02X}  {one.name:<44} {one.spec:<26} {read:<9} {where}{f'  ({why})' if colon else ''}"
+
+
+def reading_of(definition: RopDef) -> str:
+    """How a ROP is read in bulk: 'compiled', 'interpreted: FORM: why', 'partly: FORM: why'; '' without a layout."""
+    from dissector.grammar.compiler import explain
+
+    forms: dict[int, Any] = {}
+    for layout in (definition.request, *definition.responses.values(), definition.short_failure):
+        if layout is not None:
+            forms.setdefault(id(layout), layout)
+    told = {form.layout_name: explain(form) for form in forms.values()}
+    odd = [
+        f"{name}: {text.removeprefix('compiled, but for ').removeprefix('interpreted: ')}"
+        for name, text in told.items()
+        if text != "compiled"
+    ]
+    if not odd:
+        return "compiled" if told else ""
+    whole = all(text.startswith("interpreted: ") for text in told.values())
+    return f"{'interpreted' if whole else 'partly'}: {'; '.join(odd)}"

@@ -94,6 +94,7 @@ def test_verify_says_identical() -> None:
 def test_rops_names_every_grammar_by_file_and_line() -> None:
     rows = [json.loads(line) for line in lines("rops", "-T", "jsonl")]
     assert len(rows) == 176
+    assert {row["reading"] for row in rows if row["layout"]} == {"compiled"}
     for row in rows:
         if row["layout"]:
             name, _, number = row["where"].partition(":")
