@@ -28,8 +28,9 @@ from replay.asking import GET_BUFFER, Answering, Asker, Conversation, Origin, Ou
 from replay.compare.changes import Story, read_story
 from replay.compare.streams import learn_replicas
 from replay.errors import ProtocolError
-from replay.identity import GlobalId, global_id
+from replay.identity import GlobalId, UnmappedError, global_id
 from replay.learning import Mailbox
+from replay.rewrite import Rewriter
 from replay.seeds import Later, SeedFolder, SeedMessage, Seeds, attachment
 
 CHUNK = 0x7000
@@ -87,6 +88,8 @@ class Seeder:
         live = list(value_of(answer)["FolderIds"].values())
         for captured, other in zip(self._seeds.special, live, strict=False):
             identity.learn(captured, other)
+        for name, guid in self._seeds.guids.items():
+            identity.learn(guid, value_of(answer).get(name))
         told = yield from self._asker.call(self._origin, "RopLongTermIdFromId", [self._logon], ObjectId=live[INBOX])
         self._guid = value_of(told)["LongTermId"].guid
         identity.live.learn(live[INBOX].replica_id, self._guid)
@@ -133,10 +136,29 @@ class Seeder:
                     continue
                 yield from self._make_folder(one)
                 made += 1
+        yield from self._link_folders()
         if made:
             self._say(0, f"{made} folders")
         if waiting:
             self._say(0, f"{len(waiting)} folders are left out, since their parents are not in the capture")
+
+    def _link_folders(self) -> Conversation:
+        """Set the properties of folders that name other folders, now that all of these are known."""
+        for seed in self._seeds.folders:
+            live = self._live_folder(seed.number or seed.key or seed.parent)
+            if not seed.values or live is None:
+                continue
+            values = []
+            for tag, value in seed.values:
+                try:
+                    made = Rewriter(self._mailbox.identity).value(Container(Value=value))["Value"]
+                except UnmappedError:
+                    continue  # it names a folder that the capture does not show
+                values.append(Container(PropertyTag=tag, PropertyValue=made))
+            if values:
+                handle = yield from self._open(live)
+                yield from self._asker.call(self._origin, "RopSetProperties", [handle], PropertyValues=values)
+                yield from self._asker.call(self._origin, "RopRelease", [handle])
 
     def _known(self, folder: SeedFolder) -> bool:
         identity = self._mailbox.identity

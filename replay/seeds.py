@@ -43,6 +43,9 @@ OWN = frozenset({
 })  # fmt: skip
 """Ids of properties that a server makes itself: they are not put into what is seeded."""
 
+LINKS = frozenset({*range(0x36D0, 0x36DA), 0x36E4})
+"""Ids of properties of the Inbox and the root that clients write: which folder is for what, by entry ids."""
+
 STREAM_RANK = 10_000
 """What a stream tells of a message is more than any ROP does."""
 
@@ -58,13 +61,14 @@ ROP_TOUCHES = frozenset({
 
 @dataclass(slots=True)
 class SeedFolder:
-    """A folder to make. parent: the captured folder it lies in."""
+    """A folder to make. parent: the captured folder it lies in. values: properties to set, with captured ids."""
 
     name: str
     key: GlobalId | None
     number: ObjectId | None
     parent: GlobalId | ObjectId
     container_class: str = ""
+    values: list[tuple[int, Any]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -109,12 +113,13 @@ class Later:
 class Seeds:
     """What to make on the live server for one mailbox. Captured names throughout.
 
-    special: FolderIds of the captured RopLogon, in order. later: by the exchange that opened the synchronization.
-    states: states from before the capture, with the folder they are of.
+    special: FolderIds of the captured RopLogon, in order; guids: the GUIDs that it gave. later: by the exchange that
+    opened the synchronization. states: states from before the capture, with the folder they are of.
     """
 
     names: Names = field(default_factory=Names)
     special: list[ObjectId] = field(default_factory=list)
+    guids: dict[str, Any] = field(default_factory=dict)
     folders: list[SeedFolder] = field(default_factory=list)
     messages: list[SeedMessage] = field(default_factory=list)
     later: dict[int, Later] = field(default_factory=dict)
@@ -142,7 +147,7 @@ class _Collector:
 
     def seeds(self) -> Seeds:
         made = self.made
-        made.folders = [one for one in self._once(self.folders.values()) if not self._special(one.number)]
+        made.folders = list(self._once(self.folders.values()))
         made.messages = list(self._once(self.messages.values()))
         return made
 
@@ -181,9 +186,6 @@ class _Collector:
             pair = self.names_of(None, one) if isinstance(one, ObjectId) else self.names_of(one, None)
             self.touched.update(name for name in (one, *pair) if name is not None)
 
-    def _special(self, number: ObjectId | None) -> bool:
-        return number is not None and number in self.made.special
-
     # ROPs.
 
     def rop(self, step: Step, planned: PlannedRop) -> None:
@@ -199,6 +201,7 @@ class _Collector:
         handle = captured.handles.get("OutputHandleIndex")
         if name == "RopLogon" and not self.made.special:
             self.made.special = list((response.get("FolderIds") or {}).values())
+            self.made.guids = {one: response.get(one) for one in ("MailboxGuid", "ReplGuid")}
         elif name in ("RopSynchronizationConfigure", "RopSynchronizationOpenCollector") and handle is not None:
             self.uploads.pop((step.session, handle), None)
         elif name in ("RopLongTermIdFromId", "RopIdFromLongTermId"):
@@ -332,7 +335,9 @@ class _Collector:
         parent: GlobalId | ObjectId | None = (global_id(above) if isinstance(above, Xid) else None) or root
         if parent is None or self.is_touched(key, number) or not told.title:
             return
-        made = SeedFolder(told.title, key, number, parent, str(told.get("PidTagContainerClass") or ""))
+        values = [(one.tag, one.value()) for one in told.properties.values() if one.tag >> 16 in LINKS]
+        container_class = str(told.get("PidTagContainerClass") or "")
+        made = SeedFolder(told.title, key, number, parent, container_class, values)
         for name in (key, number):
             if name is not None:
                 self.folders.setdefault(name, made)

@@ -67,7 +67,11 @@ POLICY: tuple[Rule, ...] = (
         CLOCK,
     ),
     *_all("PidTagRecordKey PidTagStoreRecordKey", "record keys hold the ids of the live mailbox"),
-    *_all("PidTagMailboxOwner PidTagMailboxOwnerName PidTagMailboxOwnerEntryId", "names the live mailbox"),
+    *_all(
+        "PidTagMailboxOwner PidTagMailboxOwnerName PidTagMailboxOwnerEntryId PidTagUserEntryId "
+        "PidTagIpmPublicFoldersEntryId",
+        "names the live mailbox",
+    ),
     *_all(
         "PidTagCreatorName PidTagCreatorEntryId PidTagLastModifierName PidTagLastModifierEntryId PR_CREATOR_SID", USER
     ),

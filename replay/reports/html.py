@@ -31,7 +31,7 @@ summary .mark { display: inline-block; min-width: 6.2rem; font-weight: 600; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem; border-top: 1px solid var(--line); }
 th { font-weight: 600; opacity: .75; } td.value, td.path { font: 13px/1.4 ui-monospace, monospace;
-     overflow-wrap: anywhere; min-width: 9rem; } td.why { opacity: .85; }
+     overflow-wrap: anywhere; min-width: 9rem; } td.why { opacity: .85; min-width: 15rem; }
 ul { padding-left: 1.2rem; } li { margin: .15rem 0; overflow-wrap: anywhere; }
 label { margin-right: 1.2rem; } .none { opacity: .7; }
 """

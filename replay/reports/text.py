@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dissector.views.json import plain
-from dissector.views.rows import shorten
+from dissector.views.rows import shorten, value_text
 from replay.compare.difference import ABSENT, DIFFERENT, EXPECTED, VERDICTS
 from replay.report import Outcome, Remark, Report
 
@@ -77,6 +77,9 @@ def shown(value: Any) -> str:
     """A value in one line: words as they are, text of a message in quotes, bytes by their beginning."""
     if value in WORDS:
         return str(value)
+    if isinstance(value, dict | list) and not isinstance(value, bytes):
+        text = value_text(value)
+        return text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 1] + "…"
     made = plain(value)
     if isinstance(made, str):
         words = not isinstance(value, str) or value.startswith(OWN_WORDS)
