@@ -203,7 +203,7 @@ def run_command(
     """
     from replay.planfile import plan_lines
     from replay.recording import Recorder
-    from replay.reports import save, text_of
+    from replay.reports import check_writable, save, text_of
     from replay.runner import Manner, Target, run_steps
     from replay.sources import Source
     from replay.transport.mapihttp import Limits, endpoint
@@ -222,6 +222,8 @@ def run_command(
     may_write = may_write_to(server, write, yes)
     if seed and not may_write:
         raise ReplayError("--seed writes to the server: it needs --write")
+    for path in reports or ():
+        check_writable(path)
     limits = Limits(silence=silence, request=limit)
     target = Target(server, credentials, mailbox, not insecure, ca, limits)
     manner = Manner(stop_on.value if stop_on is not None else "", speed is Speed.ORIGINAL)
@@ -235,9 +237,9 @@ def run_command(
         steps = stack.enter_context(given.steps(chosen, may_write=may_write))
         title = f"{given.name} replayed to {server} as {user}"
         report = run_steps(steps, target, manner, recorder=recorder, progress=bar.update, title=title, seeds=seeds)
-    emit(text_of(report, form.value))
     for path in reports or ():
         save(report, path)
+    emit(text_of(report, form.value))
     if report.failure:
         print(f"replay: {report.failure}", file=sys.stderr)
     code = report.exit_code if by_cause else report.plain_exit_code

@@ -47,6 +47,9 @@ class ProtocolError(ReplayError):
     exit_code = 8
 
 
+INTERRUPTED = 130
+"""Exit code of a replay that Ctrl-C ended, as of every program that it ends."""
+
 CAUSES = {"stale": 11, "conflict": 12, "deleted": 13}
 """Exit codes of differences, by what stands behind the first one (compare/reasons.py); any other is 1."""
 

@@ -33,10 +33,14 @@ FIN, SYN, PSH, ACK = 0x01, 0x02, 0x08, 0x10
 Endpoint = tuple[str, int]
 
 
-def head(line: str, headers: Iterable[tuple[str, str]], length: int) -> bytes:
-    """A start line and headers for a body of `length` bytes. No credentials; the framing is Content-Length."""
+def head(line: str, headers: Iterable[tuple[str, str]], length: int | None) -> bytes:
+    """A start line and headers for a body of `length` bytes; None: a chunked one, whose end may be missing.
+
+    No credentials are in it.
+    """
     kept = [(name, value) for name, value in headers if name.lower() not in SECRET_HEADERS | FRAMING_HEADERS]
-    lines = [line, *(f"{name}: {value}" for name, value in kept), f"Content-Length: {length}", "", ""]
+    framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
+    lines = [line, *(f"{name}: {value}" for name, value in kept), framing, "", ""]
     return "\r\n".join(lines).encode("latin-1", "replace")
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from dissector.views.json import plain
 from replay.compare.difference import DIFFERENT, VERDICTS, Difference, verdict_of
-from replay.errors import CAUSES
+from replay.errors import CAUSES, INTERRUPTED
 from replay.steps import Step
 
 
@@ -100,8 +100,10 @@ class Report:
 
     @property
     def plain_exit_code(self) -> int:
-        """0 same, 1 different, 2 failed."""
-        return 2 if self.failure else int(self.exit_code != 0)
+        """0 same, 1 different, 2 failed; 130 interrupted."""
+        if self.failure:
+            return INTERRUPTED if self.failure_code == INTERRUPTED else 2
+        return int(self.exit_code != 0)
 
     def as_json(self) -> dict[str, Any]:
         """The contract of docs/json.md: remapped ids are counted, not listed."""

@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from dissector.errors import DissectorError
 from dissector.session.exchange import Exchange
 from replay.compare.policy import DEFAULT_POLICY, Policy
 from replay.engine import Engine
-from replay.errors import ReplayError
+from replay.errors import INTERRUPTED
 from replay.plan import Planner
 from replay.recording import Recorder
 from replay.report import Report
@@ -83,9 +84,12 @@ def run_steps(
         except StopIteration:
             if not count:
                 engine.report.failure = NOTHING
-        except ReplayError as error:
+        except DissectorError as error:  # of the server, or of a capture that cannot be read on
             engine.report.failure = str(error)
-            engine.report.failure_code = error.exit_code
+            engine.report.failure_code = getattr(error, "exit_code", 2)
+            conversation.close()
+        except KeyboardInterrupt:
+            engine.report.failure, engine.report.failure_code = "interrupted", INTERRUPTED
             conversation.close()
     return engine.report
 

@@ -45,3 +45,12 @@ def form_of(path: Path) -> str:
     if form is None:
         raise ReplayError(f"--report {path}: the ending says the form: {', '.join(BY_SUFFIX)}")
     return form
+
+
+def check_writable(path: Path) -> None:
+    """Raise ReplayError where save() would fail, before a long replay begins."""
+    form_of(path)
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise ReplayError(f"--report {path}: {error.strerror or error}") from error

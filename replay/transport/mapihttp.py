@@ -192,6 +192,7 @@ class MapiHttp:
         began = time.time()
         body = bytearray()
         response: httpx.Response | None = None
+        whole = False
         try:
             with session.client.stream("POST", self._url, content=outgoing.body, headers=headers) as response:
                 deadline = time.monotonic() + self._limits.request
@@ -201,11 +202,11 @@ class MapiHttp:
                         raise SilenceError(
                             f"{self._what(outgoing)}: not done after {self._limits.request:g} s, the time limit"
                         )
+                whole = True
         except httpx.HTTPError as error:
             raise self._failure(outgoing, error, bytes(body)) from error
         finally:
-            if response is not None:
-                self._record(outgoing, session, response, bytes(body), began)
+            self._record(outgoing, session, headers, response, bytes(body), began, whole)
         request = _message("request", _request_line(response), response.request, outgoing.body, began)
         answer = _message("response", _status_line(response), response, bytes(body), time.time())
         again = self._judge(outgoing, response, answer)
@@ -265,21 +266,56 @@ class MapiHttp:
         return ReplayError(f"{what}: {error or type(error).__name__}")
 
     def _record(
-        self, outgoing: Outgoing, session: _Session, response: httpx.Response, body: bytes, began: float
+        self,
+        outgoing: Outgoing,
+        session: _Session,
+        headers: dict[str, str],
+        response: httpx.Response | None,
+        body: bytes,
+        began: float,
+        whole: bool,
     ) -> None:
+        """Write down a request and its answer: none, or a part of one, where there was no more."""
         if self._recorder is None:
             return
-        stream = response.extensions.get("network_stream")
-        ends = tuple(stream.get_extra_info(name) for name in ("client_addr", "server_addr")) if stream else (None, None)
+        ends = _ends(response)
         if session.talk is None or (ends[0] is not None and ends != session.talk_from):
             if session.talk is not None:
                 session.talk.close()
-            client, server = (one[:2] if one else (f"side{number}", 1) for number, one in enumerate(ends))
+            parts = urlsplit(self._url)
+            made_up = ((parts.hostname or "", 1), (parts.hostname or "", parts.port or _PORTS[parts.scheme]))
+            client, server = (one[:2] if one else made_up[number] for number, one in enumerate(ends))
             session.talk, session.talk_from = self._recorder.conversation(client, server), ends
-        sent = head(_request_line(response), response.request.headers.multi_items(), len(outgoing.body))
         note = f"replays frame {outgoing.frame}" if outgoing.frame else ""
+        if response is None:
+            target = httpx.URL(self._url)
+            line = f"POST {target.raw_path.decode()} HTTP/1.1"
+            sent = head(line, [("Host", target.netloc.decode()), *headers.items()], len(outgoing.body))
+            session.talk.client(sent + outgoing.body, began, f"{note} (no answer)".strip())
+            return
+        sent = head(_request_line(response), response.request.headers.multi_items(), len(outgoing.body))
         session.talk.client(sent + outgoing.body, began, note)
-        session.talk.server(head(_status_line(response), response.headers.multi_items(), len(body)) + body, time.time())
+        told = head(_status_line(response), response.headers.multi_items(), len(body) if whole else None)
+        session.talk.server(told + (body if whole else _cut(body)), time.time(), "" if whole else "cut off")
+
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def _ends(response: httpx.Response | None) -> tuple[Any, Any]:
+    """The addresses of a response's connection, None where that is closed already."""
+    stream = response.extensions.get("network_stream") if response is not None else None
+    if stream is None:
+        return None, None
+    try:
+        return stream.get_extra_info("client_addr"), stream.get_extra_info("server_addr")
+    except OSError:
+        return None, None
+
+
+def _cut(body: bytes) -> bytes:
+    """A chunked body without its end."""
+    return b"%x\r\n%b\r\n" % (len(body), body) if body else b""
 
 
 def _tls(verify: bool, ca: str | None) -> ssl.SSLContext:
