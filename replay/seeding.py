@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from construct import Container
@@ -36,6 +38,9 @@ from replay.seeds import Later, SeedFolder, SeedMessage, Seeds, attachment
 CHUNK = 0x7000
 """Bytes of a stream in one RopFastTransferDestinationPutBuffer."""
 
+BATCH, MOST_SLOTS = 0x7800, 250
+"""Bytes of ROPs and handles in one buffer: small messages go together."""
+
 BODIES = frozenset({"PidTagBody", "PidTagHtml", "PidTagRtfCompressed", "PidTagSubject"})
 """What a server may not make of something else once it was given."""
 
@@ -59,6 +64,24 @@ MOST_BUFFERS = 100_000
 INBOX = 4
 
 
+@dataclass(slots=True)
+class _Batch:
+    """Messages of one folder that are sent in one buffer. sizes: of the streams in it, in order."""
+
+    collector: int
+    rops: list[bytes] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    size: int = 0
+    slots: int = 1
+
+    def add(self, rops: list[bytes], slots: int, content: int) -> None:
+        self.rops += rops
+        self.size += sum(map(len, rops))
+        self.slots += slots
+        if content:
+            self.sizes.append(content)
+
+
 class Seeder:
     """Seeds one mailbox. say: is told in words what was done. session: a number that no captured session has."""
 
@@ -72,7 +95,8 @@ class Seeder:
         self._count = 0
         self._logon = NO_HANDLE
         self._guid = uuid.UUID(int=0)
-        self._spare: list[GlobalId] = []
+        self._spare: deque[GlobalId] = deque()
+        self._batch: _Batch | None = None
         self._predecessors: dict[GlobalId, PredecessorChangeList] = {}
         self._folders: dict[ObjectId, int] = {}
         self._collectors: dict[ObjectId, int] = {}
@@ -109,6 +133,7 @@ class Seeder:
             yield from self._import(seed, later.folder)
         for seed in later.made:
             yield from self._import(seed, later.folder)
+        yield from self._flush()
         folder = yield from self._folder(later.folder)
         for name, keys, fields in (
             ("RopDeleteMessages", later.soft, {"WantAsynchronous": False, "NotifyNonRead": False}),
@@ -219,6 +244,7 @@ class Seeder:
                 continue
             yield from self._import(seed, seed.folder)
             counts[seed.folder] = counts.get(seed.folder, 0) + 1
+        yield from self._flush()
         yield from self._read_flags()
         for folder, count in counts.items():
             self._say(0, f"{count} messages in folder {folder}")
@@ -261,17 +287,63 @@ class Seeder:
             (PREDECESSORS, list(history)),
         ]  # fmt: skip
         values = [Container(PropertyTag=tag, PropertyValue=value) for tag, value in pairs]
-        flags = ASSOCIATED if seed.fai else 0
-        answer = yield from self._asker.call(
-            self._origin, "RopSynchronizationImportMessageChange", [collector], ImportFlag=flags, PropertyValues=values
-        )
-        message = opened(answer)
+        fields = {"ImportFlag": ASSOCIATED if seed.fai else 0, "PropertyValues": values}
         if seed.key is not None:
             names = {element.name for element in elements_of(seed.content)} & BODIES
             self._mailbox.given.setdefault(seed.key, set()).update(names)
         content = content_with(seed)
-        if content:
-            yield from self._fill(message, content)
+        if len(content) > CHUNK:
+            yield from self._flush()
+            yield from self._import_long(collector, fields, content)
+        else:
+            yield from self._add(collector, fields, content)
+
+    def _add(self, collector: int, fields: dict[str, Any], content: bytes) -> Conversation:
+        """Put a message into the buffer that is sent next."""
+        for _ in range(2):
+            batch = self._batch = self._batch or _Batch(collector)
+            message, stream = batch.slots, batch.slots + 1
+            rops = [
+                _rop("RopSynchronizationImportMessageChange", InputHandleIndex=0, OutputHandleIndex=message, **fields)
+            ]
+            if content:
+                rops += [
+                    _rop("RopFastTransferDestinationConfigure", InputHandleIndex=message, OutputHandleIndex=stream,
+                         SourceOperation=COPY_TO, CopyFlags=0),
+                    _rop("RopFastTransferDestinationPutBuffer", InputHandleIndex=stream, TransferData=content),
+                    _rop("RopRelease", InputHandleIndex=stream),
+                ]  # fmt: skip
+            rops += [
+                _rop("RopSaveChangesMessage", ResponseHandleIndex=message, InputHandleIndex=message, SaveFlags=KEEP_OPEN),
+                _rop("RopRelease", InputHandleIndex=message),
+            ]  # fmt: skip
+            full = batch.size + sum(map(len, rops)) > BATCH or batch.slots + 2 > MOST_SLOTS
+            if not batch.rops or (batch.collector == collector and not full):
+                batch.add(rops, 2, len(content))
+                return
+            yield from self._flush()
+
+    def _flush(self) -> Conversation:
+        """Send the messages that were put together."""
+        batch, self._batch = self._batch, None
+        if batch is None:
+            return
+        slots = {0: batch.collector, **dict.fromkeys(range(1, batch.slots), NO_HANDLE)}
+        exchange = yield from self._sent(batch.rops, slots)
+        taken = [
+            int(rop.response.value["BufferUsedSize"]) for rop in exchange.rops
+            if rop.name == "RopFastTransferDestinationPutBuffer" and rop.response is not None and rop.response.value
+        ]  # fmt: skip
+        if taken != batch.sizes:
+            raise ProtocolError("--seed: the live server did not take the whole of a message")
+
+    def _import_long(self, collector: int, fields: dict[str, Any], content: bytes) -> Conversation:
+        """A message whose content needs several buffers."""
+        answer = yield from self._asker.call(
+            self._origin, "RopSynchronizationImportMessageChange", [collector], **fields
+        )
+        message = opened(answer)
+        yield from self._fill(message, content)
         save = ("RopSaveChangesMessage", {"ResponseHandleIndex": 0, "InputHandleIndex": 0, "SaveFlags": KEEP_OPEN})
         yield from self._rops([save, ("RopRelease", {"InputHandleIndex": 0})], [message])
 
@@ -331,8 +403,8 @@ class Seeder:
             count = min(len(self._seeds.messages) + 64, 0x10000)
             answer = yield from self._asker.call(self._origin, "RopGetLocalReplicaIds", [self._logon], IdCount=count)
             start = int(value_of(answer)["GlobalCount"])
-            self._spare = [(value_of(answer)["ReplGuid"], start + number) for number in range(count)]
-        return self._spare.pop(0)
+            self._spare.extend((value_of(answer)["ReplGuid"], start + number) for number in range(count))
+        return self._spare.popleft()
 
     def _numbers(self, keys: Sequence[GlobalId]) -> list[ObjectId]:
         identity = self._mailbox.identity
@@ -392,8 +464,12 @@ class Seeder:
 
     def _rops(self, rops: Sequence[tuple[str, dict[str, Any]]], handles: Sequence[int]) -> Answering:
         """Several ROPs in one buffer. Raises ProtocolError where one fails."""
-        payload = [build(BY_NAME[name].request, Container(LogonId=0, **fields)) for name, fields in rops]
-        exchange = yield from self._asker.execute(self._origin, payload, dict(enumerate(handles)))
+        payload = [_rop(name, **fields) for name, fields in rops]
+        exchange = yield from self._sent(payload, dict(enumerate(handles)))
+        return exchange
+
+    def _sent(self, payload: Sequence[bytes], slots: dict[int, int]) -> Answering:
+        exchange = yield from self._asker.execute(self._origin, payload, slots)
         failed = next((one for one in exchange.rops if _failed(one)), None)
         if failed is not None:
             code = failed.return_value or 0
@@ -410,6 +486,10 @@ def content_with(seed: SeedMessage) -> bytes:
         if element.tag == MESSAGE_FLAGS and int(element.value() or 0) & HAS_ATTACHMENTS:
             has_attachment = True
     return content + seed.recipients + (attachment() if has_attachment else b"")
+
+
+def _rop(name: str, **fields: Any) -> bytes:
+    return build(BY_NAME[name].request, Container(LogonId=0, **fields))
 
 
 def _failed(rop: Rop) -> bool:
