@@ -314,7 +314,8 @@ class Seeder:
                     _rop("RopRelease", InputHandleIndex=stream),
                 ]  # fmt: skip
             rops += [
-                _rop("RopSaveChangesMessage", ResponseHandleIndex=message, InputHandleIndex=message, SaveFlags=KEEP_OPEN),
+                _rop("RopSaveChangesMessage", ResponseHandleIndex=message, InputHandleIndex=message,
+                     SaveFlags=KEEP_OPEN),
                 _rop("RopRelease", InputHandleIndex=message),
             ]  # fmt: skip
             full = batch.size + sum(map(len, rops)) > BATCH or batch.slots + 2 > MOST_SLOTS
