@@ -180,6 +180,13 @@ def xid(w: Writer, con: Any) -> str:
     return w.converted(raw, runtime.xid)
 
 
+def called_on_rest(w: Writer, con: Any) -> str:
+    """A construct that makes one value of all bytes that are left, whatever stands around it, is called with them."""
+    raw, value = rest(w, con), w.name()
+    w.line(f"{value} = {w.constant(con, 'C')}._parse(BytesIO({raw}), None, '')")
+    return value
+
+
 def xid_or_none(w: Writer, con: Any) -> str:
     """An XID, or no bytes at all."""
     raw = rest(w, con)
@@ -251,12 +258,22 @@ LEAVES: dict[str, Rule] = {
     "ids._LongTermId._parse": long_term_id,
     "xid._Xid._parse": xid,
     "xid._SizedXid._parse": sized_xid,
+    "blobs._AddressKey._parse": called_on_rest,
+    "blobs._TextBytes._parse": rest,
     "properties._PropertyTag._parse": transparent,
     "fasttransfer._Globcnt._parse": big_endian_48,
     "fasttransfer.CountedText._parse": counted_text,
     "fasttransfer.CountedChars._parse": counted_chars,
     "fasttransfer._Kind._parse": kind_of_name,
 }
+
+
+MAYBE_EMPTY: dict[str, Rule] = {
+    "xid._Xid._parse": xid_or_none,
+    "blobs._AddressKey._parse": called_on_rest,
+    "blobs._TextBytes._parse": rest,
+}
+"""The same inside of a MaybeEmpty, for those that make b'' of no bytes."""
 
 
 def is_leaf(con: Any) -> bool:

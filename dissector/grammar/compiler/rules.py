@@ -10,20 +10,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from construct import ConstructError
-
 from dissector.grammar import base
 from dissector.grammar.base import MAX_DEPTH, Traced, When
-from dissector.grammar.compiler.expressions import Known, Scope, Unsupported, fields_used, looks_outside, text_of
-from dissector.grammar.compiler.leaves import LEAVES, is_leaf, key_of, number_format, read_leaf, xid_or_none
-from dissector.grammar.compiler.tables import ByKey, ByMark, ByTag, Columns
+from dissector.grammar.compiler.calls import called, impossible, not_wanted, section
+from dissector.grammar.compiler.expressions import Known, Scope, Unsupported, looks_outside, text_of
+from dissector.grammar.compiler.leaves import LEAVES, MAYBE_EMPTY, is_leaf, key_of, number_format, read_leaf
+from dissector.grammar.compiler.tables import ByKey, ByMark
+from dissector.grammar.compiler.values import column_values, fixed_columns, property_tag, property_value, value_of
 from dissector.grammar.compiler.writer import Target, Text, Writer
 
 Rule = Callable[[Writer, Any, Target, bool], str]
 
 FEW = 4
 """As many different cases stand in line; more are functions of their own, found through a dictionary."""
-NAMED_FROM = 0x80000000
 
 
 def content(w: Writer, con: Any, target: Target, want: bool) -> str:
@@ -39,20 +38,6 @@ def content(w: Writer, con: Any, target: Target, want: bool) -> str:
     if key == "construct.core.Subconstruct._parse":
         return w.content(con.subcon, target, want)
     raise Unsupported(f"{type(con).__qualname__} has no compiled form")
-
-
-def property_tag(w: Writer, con: Any, target: Target, want: bool) -> str:
-    """The words for a tag depend on the names that the session knows."""
-    value = read_leaf(w, con)
-    like = w.like.get(w.path[-1]) if len(w.path) == 1 else None
-    if w.rows and not con.address_book and (like is None or like.value >= NAMED_FROM):
-        w.flush()
-        usual = w.constant(target.labeller)
-        words = w.name("l")
-        w.line(f"{words} = {usual} if {value} < {NAMED_FROM} else words_for_tag({value}, P, {usual})")
-        target = replace(target, labeller=Text(words))
-    w.leaf(target, value)
-    return value
 
 
 def layout(w: Writer, con: Any, target: Target, want: bool) -> str:
@@ -159,12 +144,6 @@ def choice(w: Writer, con: Any, target: Target, want: bool) -> str:
     return chosen_by(w, key, con.cases, con.default, target, want)
 
 
-def impossible(w: Writer) -> str:
-    w.settle()
-    w.line("raise Anomaly")
-    return "None"
-
-
 def chosen_by(w: Writer, key: str, cases: Mapping[Any, Any], default: Any, target: Target, want: bool) -> str:
     """One of several constructs by a number in hand."""
     groups: dict[int, list[Any]] = {}
@@ -199,45 +178,6 @@ def chosen_by(w: Writer, key: str, cases: Mapping[Any, Any], default: Any, targe
         branches.append(("", reading(default)))
     w.branches(*branches)
     return value if want else "None"
-
-
-def section(target: Target) -> str:
-    """The section that a node keeps where what is chosen for it names none."""
-    if isinstance(target.spec, Text):
-        raise Unsupported("two tables for one node")
-    return target.spec
-
-
-def called(w: Writer, table: Any, key: str, target: Target) -> str:
-    """Call the function that a table has for a key, for the rest of a node."""
-    name = w.constant(table, "T")
-    w.flush()
-    w.calls = True
-    stop = w.name("a")
-    if not w.rows:
-        value = w.name()
-        w.line(f"{value}, {stop} = {name}.function({key})(data, {w.position}, {w.end}, P)")
-        w.move(stop)
-        return value
-    if target.prefix or target.begun:
-        function, words, spec = w.name("f"), w.name("l"), w.name("s")
-        w.line(f"{function}, {words}, {spec} = {name}.part({key})")
-        w.begin(replace(target, labeller=Text(words), spec=Text(spec)))
-        w.settle()
-        w.line(f"{stop} = {function}(data, {w.position}, {w.end}, P, out, '')")
-        w.move(stop)
-        w.finish(target)
-        return "None"
-    w.settle()
-    called_as = target.name.source if isinstance(target.name, Text) else repr(target.name)
-    w.line(f"{stop} = {name}.function({key})(data, {w.position}, {w.end}, P, out, {called_as})")
-    w.move(stop)
-    return "None"
-
-
-def not_wanted(w: Writer, want: bool) -> None:
-    if w.rows and want:
-        raise Unsupported("a value that other fields depend on, behind a table")
 
 
 def by_first(w: Writer, con: Any, target: Target, want: bool) -> str:
@@ -489,8 +429,9 @@ def counted(w: Writer, con: Any, target: Target, want: bool) -> str:
 
 
 def maybe_empty(w: Writer, con: Any, target: Target, want: bool) -> str:
-    if key_of(con.subcon) == "xid._Xid._parse":
-        found = xid_or_none(w, con.subcon)
+    whole = MAYBE_EMPTY.get(key_of(con.subcon))
+    if whole is not None:
+        found = whole(w, con.subcon)
         w.leaf(target, found)
         return found
     w.flush()
@@ -553,73 +494,6 @@ def given(w: Writer, con: Any, target: Target, want: bool) -> str:
         w.line(f"elif {found} is not None: del P[{con.param!r}]")
     w.move(stop)
     return result
-
-
-# -- property values ----------------------------------------------------------------------------
-
-
-def property_value(w: Writer, con: Any, target: Target, want: bool) -> str:
-    """properties._Value: the tag chooses."""
-    return by_tag(w, con.encoding, w.expression(con.tag), target, want)
-
-
-def by_tag(w: Writer, encoding: Any, tag: Any, target: Target, want: bool) -> str:
-    not_wanted(w, want)
-    table = ByTag(encoding, w.rows, section(target))
-    if isinstance(tag, Known):
-        if tag.value >= NAMED_FROM:
-            return called(w, table, f"{tag.value}, P", target)
-        try:
-            form = encoding.form(tag.value)
-        except ConstructError:
-            return impossible(w)
-        w.used |= fields_used(form)
-        return w.content(form, target.choose(form), want)
-    if not tag.isidentifier():
-        variable = w.name()
-        w.line(f"{variable} = {tag}")
-        tag = variable
-    w.compiled += 1
-    return called(w, table, f"{tag}, P", target)
-
-
-def value_of(w: Writer, con: Any, target: Target, want: bool) -> str:
-    """fasttransfer.ValueOf: the tag chooses, for binaries without a name the marker before them."""
-    from dissector.grammar import fasttransfer
-
-    not_wanted(w, want)
-    tag = w.expression(con.tag)
-    if isinstance(tag, Known) and tag.value != fasttransfer.UNNAMED:
-        return by_tag(w, fasttransfer.FASTTRANSFER_VALUES, tag, target, want)
-    table = ByTag(fasttransfer.FASTTRANSFER_VALUES, w.rows, section(target), fasttransfer.EXPLAINED)
-    name = tag if not isinstance(tag, Known) else repr(tag.value)
-    w.compiled += 1
-    return called(w, table, f"{name}, P", target)
-
-
-def column_values(w: Writer, con: Any, target: Target, want: bool) -> str:
-    """properties.ColumnValues: a function for every set of columns."""
-    not_wanted(w, want)
-    columns = w.text(con.columns)
-    flag = w.text(con.flag)
-    w.compiled += 1
-    return called(w, Columns(con, w.rows, section(target)), f"{columns}, {flag}, P", target)
-
-
-def fixed_columns(w: Writer, con: Any, target: Target, want: bool) -> str:
-    """tables.FixedColumns: the columns are known."""
-    if not con.fields and not target.prefix:
-        value = w.name()
-        w.later(f"{value} = []")
-        w.leaf(target, value)
-        return value
-    w.begin(target)
-    values = [w.field(field, field.name, want) for field in con.fields]
-    w.finish(target)
-    if not want:
-        return "None"
-    w.flush()
-    return f"[{', '.join(values)}]"
 
 
 RULES: dict[str, Rule] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 from codecs import utf_16_le_decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from struct import unpack_from
 from typing import Any
 
@@ -63,6 +64,7 @@ def text_to_end(raw: bytes, codec: str) -> str | bytes:
 
 NAMES: Mapping[str, Any] = {
     "Anomaly": runtime.Anomaly,
+    "BytesIO": BytesIO,
     "Container": Container,
     "Unterminated": Unterminated,
     "ascending": runtime.ascending,

@@ -12,7 +12,7 @@ from dissector.grammar.resume import INNER, OPENINGS, resume
 from tests.dissector.grammar.streams import REAL, contents, elements, real, stream
 
 
-@pytest.mark.parametrize(("marker", "tag"), [*OPENINGS, *INNER])
+@pytest.mark.parametrize(("marker", "tag"), sorted([*OPENINGS, *INNER]))
 def test_every_sign_is_found_where_it_stands(marker: str, tag: int) -> None:
     sign = struct.pack("<II", MARKER[marker], tag)
     inner = (marker, tag) in INNER
