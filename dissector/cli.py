@@ -63,8 +63,8 @@ Jobs = Annotated[
     int | None,
     typer.Option(
         "-j", "--jobs", metavar="N", min=1,
-        help="Processes that share the work; the output is that of one. Without it: one a processor, but eight at most "
-        "and one for small captures. Each reads the whole capture. Where tshark reads the packets there is one.",
+        help="Processes that show what one reads; the output is that of one. Without it: one a processor. Little work "
+        "is not shared out, and none where tshark reads the packets.",
     ),
 ]  # fmt: skip
 OneJob = Annotated[
@@ -125,15 +125,10 @@ class Progress:
         self._bar: Any = None
         self._task: Any = None
         self._wanted = sys.stderr.isatty() and not sys.stdout.isatty()
-        self.relay: Callable[[int, int], None] | None = None
-        """Who is told instead, in a process that is not to draw."""
 
     def update(self, done: int, total: int) -> None:
-        """For the capture to call."""
-        if self._wanted:
-            (self.relay or self.draw)(done, total)
-
-    def draw(self, done: int, total: int) -> None:
+        if not self._wanted:
+            return
         if self._bar is None:
             from rich.console import Console
             from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
@@ -282,10 +277,9 @@ def tree(
     engine: EngineOption = Engine.AUTO,
 ) -> None:
     """Annotated trees, one per exchange: every byte with its name, value and meaning."""
-    from functools import partial
-
     from dissector.cli_jobs import jobs_for, write_shared
     from dissector.session.streams import Joined, Streams
+    from dissector.verify import weight
     from dissector.views.json import exchange_text
     from dissector.views.rows import rows_of
     from dissector.views.streams import SHOWN_IN_JSON, SHOWN_WITH_EXCHANGES, joined_json, joined_lines
@@ -296,28 +290,31 @@ def tree(
     palette = COLOUR if coloured() else PLAIN
     dissection, bar = opened(pick(capture, read_file), engine, prefs)
 
-    def shown(exchange: Any, joined: Joined) -> Iterator[str]:
-        if where is not None and not any(map(test, rows_of(exchange))):
-            return
-        if form is Format.TEXT:
-            yield from exchange_lines(exchange, palette, hex_pane)
-            yield from joined_lines(joined, palette, hex_pane)
-        else:
-            yield exchange_text(exchange, joined_json(joined))
-
-    def units() -> Iterator[Callable[[], Iterable[str]]]:
+    def units() -> Iterator[tuple[int, tuple[Any, Joined]]]:
         for exchange in dissection.exchanges():
-            yield partial(shown, exchange, streams.exchange(exchange) if streams is not None else Joined([], []))
+            joined = streams.exchange(exchange) if streams is not None else Joined([], [])
+            if where is None or any(map(test, rows_of(exchange))):
+                yield weight(exchange, joined), (exchange, joined)
         if streams is not None and where is None and form is Format.TEXT:
-            yield partial(joined_lines, Joined(streams.finish(), []), palette, hex_pane)
+            left = Joined(streams.finish(), [])
+            yield weight(None, left), (None, left)
+
+    def shown(unit: tuple[Any, Joined]) -> Iterator[str]:
+        exchange, joined = unit
+        if form is not Format.TEXT:
+            yield exchange_text(exchange, joined_json(joined))
+            return
+        if exchange is not None:
+            yield from exchange_lines(exchange, palette, hex_pane)
+        yield from joined_lines(joined, palette, hex_pane)
 
     with dissection:
         try:
             count = jobs_for(jobs, dissection)
             if count > 1:
-                write_shared(units, count, dissection, bar, array=form is Format.JSON)
+                write_shared(units(), shown, count, array=form is Format.JSON)
             else:
-                lines = (line for unit in units() for line in unit())
+                lines = (line for _, unit in units() for line in shown(unit))
                 emit(json_array(lines) if form is Format.JSON else lines)
         finally:
             bar.close()
@@ -427,7 +424,7 @@ def verify(
     with dissection:
         try:
             count = jobs_for(jobs, dissection)
-            report = verify_shared(count, dissection, bar) if count > 1 else verified(dissection.exchanges())
+            report = verify_shared(dissection, count) if count > 1 else verified(dissection.exchanges())
         finally:
             bar.close()
         complain(dissection)
@@ -493,10 +490,10 @@ def _bytes_of(file: str, kind: str) -> bytes:
 
 @app.command(epilog="Example: dissector rops | grep Sync")
 def rops(form: Annotated[Format, typer.Option("-T", help="Output format.")] = Format.TEXT) -> None:
-    """Every ROP: id, name, spec section, where its grammar is."""
+    """Every ROP: id, name, spec section, whether it is read compiled or interpreted, where its grammar is."""
     from dissector.grammar.rops import ROPS
     from dissector.views.json import dumps
-    from dissector.views.table import rops_lines
+    from dissector.views.table import reading_of, rops_lines
 
     definitions = [ROPS[rop_id] for rop_id in sorted(ROPS)]
     if form is Format.TEXT:
@@ -504,7 +501,7 @@ def rops(form: Annotated[Format, typer.Option("-T", help="Output format.")] = Fo
         return
     lines = (
         dumps({"rop_id": one.rop_id, "name": one.name, "spec": one.spec, "where": one.where,
-               "layout": one.request is not None or bool(one.responses)})
+               "layout": one.request is not None or bool(one.responses), "reading": reading_of(one)})
         for one in definitions
     )  # fmt: skip
     emit(json_array(lines) if form is Format.JSON else lines)

@@ -1,12 +1,10 @@
 """Work shared out among forked processes, with the results of one process in the same order.
 
-Every worker goes through the same units in the same order, since what a unit looks like follows from all that was read
-before it; but it carries out only those that no other worker has taken. So no object crosses a process boundary: the
-workers inherit the opened capture, and what comes back are the bytes that they made. Reading is done once in every
-worker: that pays where carrying a unit out costs much more than coming to it.
+One process reads and collects units of work into batches; for every batch a child is forked, which inherits it: no
+object is ever sent. The child carries the batch out into a temporary file and ends, while the parent reads on. The
+parent hands out the results batch by batch in their order.
 
-The parent hands out unit after unit. What workers bring too early waits: in memory, then in temporary files, and when
-there is much of that too, the worker waits.
+What a unit gives must not depend on what is read after it. So a unit may only hold what stays as it is.
 """
 
 from __future__ import annotations
@@ -22,27 +20,30 @@ import tempfile
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import IO, NoReturn, TypeAlias
+from time import process_time
+from typing import IO, Generic, NoReturn, TypeVar
 
 from dissector.errors import DissectorError
 
-Unit: TypeAlias = Callable[[], Iterable[bytes]]
+T = TypeVar("T")
 
-MOST = 8
-"""Jobs by default, at most: all of them read everything."""
-IN_MEMORY = 8 << 20
-"""Bytes of one worker that wait in the parent's memory ..."""
-IN_FILE = 1 << 30
-"""... and in a temporary file before the worker must wait."""
-
-_FRAME = struct.Struct("<BQI")
-_DATA, _END, _PROGRESS, _ENDING, _FAILED = range(5)
-_PIECE = 1 << 16
-_NEXT = struct.Struct("<Q")
+MOST = 16
+"""Jobs by default, at most."""
+FIRST = 0.25
+"""Seconds of work that the parent does itself before the first fork: most captures are small, children inherit what is
+made ready once (compiled grammars), and it shows how long a unit takes."""
+SHARE = 0.5
+"""Seconds that a batch should take: a fork costs some hundredths, the more the more memory there is."""
+WORTH = 0.2
+"""Seconds that the largest batch must take at least; where work is done faster, forks cost more than they bring."""
+LEAST, LARGEST, UNITS = 1 << 16, 16 << 20, 4096
+"""Bounds of a batch: weight, and number of units."""
+PIECE = 1 << 20
+_SECONDS = struct.Struct("<d")
 
 
 class WorkerLost(DissectorError):
-    """A worker process has ended without a word."""
+    """A child has ended without a word."""
 
 
 def available() -> int:
@@ -52,293 +53,195 @@ def available() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Shared:
-    """Runs units in `jobs` workers. results() once; then `ending` holds what ending() gave in one of them.
+class Shared(Generic[T]):
+    """Carries units out in up to `jobs` children at a time.
 
-    units: makes the iterator of units, in every worker anew; a unit gives bytes in any number of pieces. ending: called
-    when the units are done. progress: called in the parent with what the first worker gives to report().
+    units: (weight, unit) in order; a weight is in bytes, more or less. carry_out: gives the bytes of a batch of units.
     """
 
     def __init__(
-        self,
-        units: Callable[[], Iterable[Unit]],
-        jobs: int,
-        *,
-        ending: Callable[[], bytes] = bytes,
-        progress: Callable[[int, int], None] | None = None,
+        self, units: Iterable[tuple[int, T]], carry_out: Callable[[list[T]], Iterable[bytes]], jobs: int
     ) -> None:
-        self._units, self._jobs, self._ending, self._progress = units, jobs, ending, progress
-        self._worker: _Worker | None = None
-        self.ending = b""
-
-    def report(self, done: int, total: int) -> None:
-        """Tell the parent how far the reading is. For the units to call; only the first worker is heard."""
-        if self._worker is not None and self._worker.number == 0:
-            self._worker.send(_PROGRESS, done, struct.pack("<Q", total))
+        self._units, self._carry_out, self._jobs = units, carry_out, jobs
+        self._children: deque[_Child] = deque()
+        self._count = 0
+        self._failure: BaseException | None = None
+        self._seconds = 0.0
+        """Of work in this process."""
+        self._speed = 0.0
+        """Weight that is done in a second, as the last batches showed."""
 
     def results(self) -> Generator[tuple[int, bytes], None, None]:
-        """(number of the unit, bytes) in the order of one process.
+        """(number of the batch, bytes) in order.
 
-        Raises what a unit or the reading raised, after all that came before it; WorkerLost. Ends the workers when it is
-        closed early.
+        Raises what a unit or the reading raised, after all that came before it; WorkerLost. Closed early, it ends the
+        children.
         """
+        try:
+            yield from self._run()
+        finally:
+            for child in self._children:
+                child.close()
+            self._children.clear()
+
+    def _run(self) -> Generator[tuple[int, bytes], None, None]:
+        batch: list[T] = []
+        weight, full = 0, 0
+        for size, unit in self._read():
+            batch.append(unit)
+            weight += size
+            if weight < full and len(batch) < UNITS:
+                continue
+            if self._seconds < FIRST or self._speed * WORTH > LARGEST:
+                yield from self._here(batch, weight)
+            else:
+                yield from self._free(self._jobs - 1)
+                self._fork(batch, weight)
+                full = int(min(max(self._speed * SHARE, LEAST), LARGEST))
+            batch, weight = [], 0
+        if self._children and batch:
+            yield from self._free(self._jobs - 1)
+            self._fork(batch, weight)
+            yield from self._free(0)
+        else:
+            yield from self._here(batch, weight)
+        if self._failure is not None:
+            raise self._failure
+
+    def _read(self) -> Iterator[tuple[int, T]]:
+        """The units. What is raised while they are read waits until those before it are carried out."""
+        try:
+            yield from self._units
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._failure = error
+
+    def _took(self, weight: int, seconds: float) -> None:
+        speed = weight / max(seconds, 1e-6)
+        self._speed = (self._speed + speed) / 2 if self._speed else speed
+
+    def _here(self, batch: list[T], weight: int) -> Generator[tuple[int, bytes], None, None]:
+        """Carry a batch out in this process, behind those of all children."""
+        yield from self._free(0)
+        number = self._count
+        self._count += 1
+        seconds, began = 0.0, process_time()
+        for data in self._carry_out(batch):
+            seconds += process_time() - began
+            yield number, data
+            began = process_time()
+        seconds += process_time() - began
+        self._seconds += seconds
+        self._took(weight, seconds)
+
+    def _fork(self, batch: list[T], weight: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
-        gc.collect()
-        gc.freeze()  # what is there now is shared as long as nobody touches it
-        tokens = os.pipe()
-        os.write(tokens[1], _NEXT.pack(0))
-        sources: list[_Source] = []
-        try:
-            for number in range(self._jobs):
-                sources.append(self._fork(number, tokens, sources))
-            yield from self._merged(sources)
-        finally:
-            gc.unfreeze()
-            for end in tokens:
-                os.close(end)
-            for source in sources:
-                source.close()
+        self._children.append(_Child.fork(self._count, weight, lambda: self._carry_out(batch)))
+        self._count += 1
 
-    def _fork(self, number: int, tokens: tuple[int, int], others: list[_Source]) -> _Source:
-        ours, theirs = os.pipe()
-        parent = os.getpid()
-        child = os.fork()
-        if child:
-            os.close(theirs)
-            return _Source(child, ours)
-        try:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
-            os.close(ours)
-            for other in others:
-                os.close(other.pipe)
-            self._worker = _Worker(number, theirs, tokens, parent)
-            self._worker.run(self._units, self._ending)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(1)
-
-    def _merged(self, sources: list[_Source]) -> Iterator[tuple[int, bytes]]:
-        current = 0
-        with selectors.DefaultSelector() as selector:
-            for source in sources:
-                selector.register(source.pipe, selectors.EVENT_READ, source)
-            while True:
-                moved = True
-                while moved:
-                    moved = False
-                    for source in sources:
-                        while source.backlog.head == current:
-                            moved = True
-                            kind, payload = source.backlog.pop()
-                            if kind == _DATA:
-                                yield current, payload
-                            elif kind == _END:
-                                current += 1
-                            else:
-                                raise _failure(payload)
-                        if source.paused and source.backlog.size < IN_FILE // 2:
-                            source.paused = False
-                            selector.register(source.pipe, selectors.EVENT_READ, source)
-                if not selector.get_map():
-                    if any(source.backlog.size for source in sources):
-                        raise WorkerLost(f"no worker process brought unit {current}")
-                    return
+    def _free(self, most: int) -> Generator[tuple[int, bytes], None, None]:
+        """Hand out what is ready, and wait until at most so many children are at work, and not too many are waiting."""
+        while True:
+            while self._children and self._children[0].ended:
+                child = self._children[0]
+                yield from ((child.number, data) for data in child.output())
+                child.close()
+                self._children.popleft()
+                if child.failure is not None:
+                    raise child.failure
+                self._took(child.weight, child.seconds)
+            at_work = [child for child in self._children if not child.ended]
+            if len(at_work) <= most and len(self._children) <= 2 * most:
+                return
+            with selectors.DefaultSelector() as selector:
+                for child in at_work:
+                    selector.register(child.pipe, selectors.EVENT_READ, child)
                 for key, _ in selector.select():
-                    source = key.data
-                    if not self._received(source):
-                        selector.unregister(source.pipe)
-                    elif source.backlog.size > IN_FILE:
-                        source.paused = True
-                        selector.unregister(source.pipe)
-
-    def _received(self, source: _Source) -> bool:
-        """Take what a worker has written; False at its end. Raises WorkerLost."""
-        data = os.read(source.pipe, 1 << 20)
-        if not data:
-            if not source.done:
-                raise WorkerLost(f"a worker process {source.fate()}; --jobs 1 works without")
-            return False
-        for kind, unit, payload in source.frames(data):
-            if kind == _PROGRESS:
-                if self._progress is not None:
-                    self._progress(unit, struct.unpack("<Q", payload)[0])
-            elif kind == _ENDING:
-                self.ending, source.done = payload, True
-            else:
-                source.done = source.done or kind == _FAILED
-                source.backlog.push(unit, kind, payload)
-        return True
+                    key.data.hear()
 
 
-def _failure(payload: bytes) -> BaseException:
-    """What a worker raised. It was pickled by a process of our own."""
-    error = pickle.loads(payload)
-    return error if isinstance(error, BaseException) else RuntimeError(str(error))
+class _Child:
+    """A process at work on one batch. ended: it is over with it; then failure: what it raised, seconds: of its work."""
 
+    def __init__(self, number: int, weight: int, process: int, pipe: int, file: IO[bytes]) -> None:
+        self.number, self.weight, self.process, self.pipe, self.file = number, weight, process, pipe, file
+        self.ended = False
+        self.seconds = 0.0
+        self.failure: BaseException | None = None
+        self._heard = b""
 
-class _Worker:
-    """The child's side."""
+    @classmethod
+    def fork(cls, number: int, weight: int, work: Callable[[], Iterable[bytes]]) -> _Child:
+        file = tempfile.TemporaryFile()  # noqa: SIM115
+        ours, theirs = os.pipe()
+        gc.freeze()  # the child is not to copy all pages by looking for garbage in them
+        process = os.fork()
+        if not process:
+            cls._work(work, file, theirs)
+        gc.unfreeze()
+        os.close(theirs)
+        return cls(number, weight, process, ours, file)
 
-    def __init__(self, number: int, pipe: int, tokens: tuple[int, int], parent: int) -> None:
-        self.number, self.pipe, self.tokens, self.parent = number, pipe, tokens, parent
-
-    def run(self, units: Callable[[], Iterable[Unit]], ending: Callable[[], bytes]) -> NoReturn:
-        unit = 0
+    @staticmethod
+    def _work(work: Callable[[], Iterable[bytes]], file: IO[bytes], pipe: int) -> NoReturn:
+        """The child's life. Its last words are how long it worked, and what went wrong, if something did."""
         try:
-            for work in units():
-                if self.claim(unit):
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its children
+            failure = b""
+            began = process_time()
+            try:
+                with file:
                     for data in work():
-                        for at in range(0, len(data), _PIECE):
-                            self.send(_DATA, unit, data[at : at + _PIECE])
-                    self.send(_END, unit)
-                unit += 1
-            self.send(_ENDING, unit, ending())
-        except BrokenPipeError:
-            pass  # the parent is gone
-        except BaseException as error:
-            self.send(_FAILED, unit, _pickled(error))
-        os._exit(0)
+                        file.write(data)
+            except BaseException as error:
+                failure = _pickled(error)
+            with os.fdopen(pipe, "wb") as out:
+                out.write(_SECONDS.pack(process_time() - began) + failure)
+        finally:
+            os._exit(0)
 
-    def claim(self, unit: int) -> bool:
-        """Whether this worker is the first that comes to a unit. The number of the next one is handed around."""
-        if os.getppid() != self.parent:
-            raise BrokenPipeError
-        following = _NEXT.unpack(os.read(self.tokens[0], _NEXT.size))[0]
-        mine: bool = unit >= following
-        os.write(self.tokens[1], _NEXT.pack(unit + 1 if mine else following))
-        return mine
+    def hear(self) -> None:
+        """Read from its pipe, which is ready. Raises WorkerLost."""
+        data = os.read(self.pipe, PIECE)
+        self._heard += data
+        if data:
+            return
+        self.ended = True
+        _, status = os.waitpid(self.process, 0)
+        self.process = 0
+        if not self._heard:
+            code = os.waitstatus_to_exitcode(status)
+            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            self.failure = WorkerLost(f"a process that shared the work {how}; --jobs 1 works without")
+            return
+        self.seconds = _SECONDS.unpack_from(self._heard)[0]
+        if len(self._heard) > _SECONDS.size:
+            said = pickle.loads(self._heard[_SECONDS.size :])  # by a process of our own
+            self.failure = said if isinstance(said, BaseException) else RuntimeError(said)
 
-    def send(self, kind: int, unit: int, payload: bytes = b"") -> None:
-        data = memoryview(_FRAME.pack(kind, unit, len(payload)) + payload)
-        while data:
-            data = data[os.write(self.pipe, data) :]
+    def output(self) -> Iterable[bytes]:
+        self.file.seek(0)
+        return iter(lambda: self.file.read(PIECE), b"")
+
+    def close(self) -> None:
+        """End it, if it has not ended."""
+        os.close(self.pipe)
+        self.file.close()
+        if self.process:
+            os.kill(self.process, signal.SIGKILL)
+            os.waitpid(self.process, 0)
 
 
 def _pickled(error: BaseException) -> bytes:
+    """An exception, with where it was raised if it is none of those that are told in one line."""
     try:
         data = pickle.dumps(error)
         pickle.loads(data)
     except Exception:
         return pickle.dumps("".join(traceback.format_exception(error)))
     if not isinstance(error, DissectorError):
-        error.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
+        error.add_note("in a process that shared the work:\n" + "".join(traceback.format_exception(error)))
         data = pickle.dumps(error)
     return data
-
-
-class _Source:
-    """The parent's side of one worker. done: it has said its last word. paused: it must wait."""
-
-    def __init__(self, child: int, pipe: int) -> None:
-        self.child, self.pipe = child, pipe
-        self.backlog = Backlog()
-        self.done = self.paused = False
-        self._rest = b""
-        self._status: int | None = None
-
-    def frames(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
-        """The frames that are whole by now."""
-        data = self._rest + data
-        at = 0
-        while len(data) - at >= _FRAME.size:
-            kind, unit, size = _FRAME.unpack_from(data, at)
-            start = at + _FRAME.size
-            if len(data) - start < size:
-                break
-            at = start + size
-            yield kind, unit, data[start:at]
-        self._rest = data[at:]
-
-    def fate(self) -> str:
-        _, self._status = os.waitpid(self.child, 0)
-        code = os.waitstatus_to_exitcode(self._status)
-        return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-
-    def close(self) -> None:
-        """End the worker, if it has not ended."""
-        os.close(self.pipe)
-        if self._status is None:
-            os.kill(self.child, signal.SIGKILL)
-            os.waitpid(self.child, 0)
-        self.backlog.close()
-
-
-class Backlog:
-    """Results that wait for their turn, first in, first out: the first ones in memory, those behind them in files.
-
-    head: the number of the unit of the first one, None where there is none. size: bytes that wait.
-    """
-
-    def __init__(self, in_memory: int = IN_MEMORY, in_file: int = IN_FILE // 16) -> None:
-        """in_memory: bytes held. in_file: bytes after which a new file begins, since only whole files go."""
-        self.in_memory, self.in_file = in_memory, in_file
-        self.size = 0
-        self._items: deque[tuple[int, int, bytes]] = deque()
-        self._held = 0
-        self._files: deque[_Spill] = deque()
-
-    @property
-    def head(self) -> int | None:
-        return self._items[0][0] if self._items else None
-
-    def push(self, unit: int, kind: int, payload: bytes) -> None:
-        size = _FRAME.size + len(payload)
-        self.size += size
-        if not self._files and (self._held + size <= self.in_memory or not self._items):
-            self._items.append((unit, kind, payload))
-            self._held += size
-            return
-        if not self._files or self._files[-1].written >= self.in_file:
-            self._files.append(_Spill())
-        self._files[-1].write(_FRAME.pack(kind, unit, len(payload)) + payload)
-
-    def pop(self) -> tuple[int, bytes]:
-        """(kind, bytes) of the first one."""
-        _, kind, payload = self._items.popleft()
-        size = _FRAME.size + len(payload)
-        self.size -= size
-        self._held -= size
-        if not self._items and self._files:
-            self._fetch()
-        return kind, payload
-
-    def _fetch(self) -> None:
-        """Bring the next ones from the first file into memory."""
-        spill = self._files[0]
-        while spill.left and (not self._items or self._held < self.in_memory // 2):
-            kind, unit, size = _FRAME.unpack(spill.read(_FRAME.size))
-            self._items.append((unit, kind, spill.read(size)))
-            self._held += _FRAME.size + size
-        if not spill.left:
-            self._files.popleft().close()
-
-    def close(self) -> None:
-        while self._files:
-            self._files.popleft().close()
-
-
-class _Spill:
-    """A temporary file without a name, written at its end and read from its start."""
-
-    def __init__(self) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        self._at = self.written = 0
-
-    @property
-    def left(self) -> int:
-        return self.written - self._at
-
-    def write(self, data: bytes) -> None:
-        self._file.seek(self.written)
-        self._file.write(data)
-        self.written += len(data)
-
-    def read(self, size: int) -> bytes:
-        self._file.seek(self._at)
-        self._at += size
-        return self._file.read(size)
-
-    def close(self) -> None:
-        self._file.close()

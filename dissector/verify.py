@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from dissector.grammar.base import GrammarError, build, parse
 from dissector.grammar.elements import ElementReader, rebuild
@@ -121,22 +121,35 @@ class Report:
 MOST_FINDINGS = 1000
 
 
+Step: TypeAlias = Callable[["Report"], None]
+"""A part of a verification: adds to a report."""
+
+
 def verify(exchanges: Iterable[Exchange]) -> Report:
     """Everything: exchanges, the streams and the states in them."""
     report = Report()
-    for step in steps(exchanges):
+    for _, step in steps(exchanges):
         step(report)
     return report
 
 
-def steps(exchanges: Iterable[Exchange]) -> Iterator[Callable[[Report], None]]:
-    """The work of verify(), exchange by exchange. Each adds to the report that it is given; any may be left out."""
+def steps(exchanges: Iterable[Exchange]) -> Iterator[tuple[int, Step]]:
+    """The work of verify() as (weight, step), exchange by exchange."""
     streams = Streams(KEEP_ALL)
     for exchange in exchanges:
-        yield partial(_step, exchange, streams.exchange(exchange))
+        joined = streams.exchange(exchange)
+        yield weight(exchange, joined), partial(_step, exchange, joined)
     left = streams.finish()
     last = [stream.states[-1] for stream in left if stream.states]
-    yield partial(verify_joined, Joined(left, [one for one in last if not one.ended and one.refused is None]))
+    joined = Joined(left, [one for one in last if not one.ended and one.refused is None])
+    yield weight(None, joined), partial(verify_joined, joined)
+
+
+def weight(exchange: Exchange | None, joined: Joined) -> int:
+    """How much there is to be looked at: bytes, more or less."""
+    calls = (exchange.call.request, exchange.call.response) if exchange is not None else ()
+    size = sum(1000 + sum(map(len, side.payloads)) for side in calls if side is not None)
+    return size + sum(stream.size for stream in joined.streams if stream.parts)
 
 
 def _step(exchange: Exchange, joined: Joined, report: Report) -> None:

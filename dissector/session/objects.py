@@ -56,7 +56,8 @@ class Logon:
     mailbox_guid: uuid.UUID | None = None
     replica_id: int | None = None
     replica_guid: uuid.UUID | None = None
-    named: dict[int, str] = field(default_factory=dict)
+    named: Mapping[int, str] = field(default_factory=dict)
+    """Names of the ids from 0x8000 up, as far as they were seen. Replaced, never changed."""
 
 
 @dataclass(slots=True)
@@ -77,7 +78,7 @@ class Session:
     logons: dict[int, Logon] = field(default_factory=dict)
     objects: dict[int, ServerObject] = field(default_factory=dict)
 
-    def named_properties(self, logon_id: int) -> dict[int, str]:
+    def named_properties(self, logon_id: int) -> Mapping[int, str]:
         """Names of the ids from 0x8000 up that this logon has shown so far."""
         logon = self.logons.get(logon_id)
         return logon.named if logon is not None else {}

@@ -352,10 +352,10 @@ def _names_mapped(session: Session, rop: Rop, request: Any, response: Any, targe
     names = request.get("PropertyNames") or response.get("PropertyNames") or ()
     if logon is None:
         return
-    for prop_id, name in zip(ids, names, strict=False):
-        text = _property_name_text(name)
-        if prop_id >= 0x8000 and text:
-            logon.named[prop_id] = text
+    texts = ((prop_id, _property_name_text(name)) for prop_id, name in zip(ids, names, strict=False))
+    new = {prop_id: text for prop_id, text in texts if prop_id >= 0x8000 and text}
+    if new.items() - logon.named.items():
+        logon.named = {**logon.named, **new}  # ROPs read before keep the names that they were read with
 
 
 def _property_name_text(name: Any) -> str:

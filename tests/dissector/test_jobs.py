@@ -13,14 +13,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from dissector import jobs
 from dissector.cli import app
 from dissector.errors import CaptureError
-from dissector.jobs import Backlog, Shared, WorkerLost
+from dissector.jobs import Shared, WorkerLost
 from tests.conftest import ROOT, captures_in
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
@@ -30,132 +30,152 @@ EVERYTHING = BUNDLED + captures_in("gromox", "real", "encrypted", "formats")
 TABLES = ROOT / "captures" / "tables-lzx.pcap"
 
 
+Work = Callable[[], Iterable[bytes]]
+
+
+@pytest.fixture(autouse=True)
+def shared_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small work is shared out too, in batches of a few units."""
+    monkeypatch.setattr(jobs, "FIRST", 0.0)
+    monkeypatch.setattr(jobs, "WORTH", 0.0)
+    monkeypatch.setattr(jobs, "UNITS", 3)
+
+
 def unit(number: int, pieces: int, size: int, pause: float = 0.0) -> Iterator[bytes]:
     time.sleep(pause)
     for piece in range(pieces):
-        yield (f"{number}.{piece} ".encode() * (size // 4 + 1))[:size]
+        yield f"{number}.{piece}".encode().ljust(size, b"x") + b" "
 
 
-def result(units: Callable[[], Iterable[Callable[[], Iterable[bytes]]]], count: int) -> list[tuple[int, bytes]]:
-    """What each unit gave, in order."""
-    made: list[tuple[int, bytes]] = []
-    for number, data in Shared(units, count).results():
-        if made and made[-1][0] == number:
-            data = made.pop()[1] + data
-        made.append((number, data))
-    return made
+def carry_out(batch: list[Work]) -> Iterator[bytes]:
+    for work in batch:
+        yield from work()
 
 
-def until_raised(work: Shared) -> tuple[list[int], BaseException | None]:
-    """The units that gave something, and what was raised then."""
-    made = []
+def shared(units: Iterable[Work], count: int) -> Shared[Work]:
+    return Shared(((1, one) for one in units), carry_out, count)
+
+
+def words_of(work: Shared[Work]) -> tuple[list[bytes], BaseException | None]:
+    """The words that came out, and what was raised then."""
+    made = b""
+    last = 0
+    error: BaseException | None = None
     try:
         with closing(work.results()) as results:
-            for number, _ in results:
-                made.append(number)
-    except BaseException as error:
-        return made, error
-    return made, None
+            for number, data in results:
+                assert number >= last
+                last = number
+                made += data
+    except BaseException as raised:
+        error = raised
+    return made.split(), error
 
 
-@settings(max_examples=30)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0, 1, 100, 70_000]), st.sampled_from([0.0, 0.002]))))
 def test_every_unit_once_and_in_order(units: list[tuple[int, int, float]]) -> None:
-    made = result(lambda: (partial(unit, number, *one) for number, one in enumerate(units)), 3)
-    wanted = [(number, b"".join(unit(number, *one[:2]))) for number, one in enumerate(units)]
-    assert made == [one for one in wanted if one[1]]
+    made, error = words_of(shared((partial(unit, number, *one) for number, one in enumerate(units)), 3))
+    assert error is None
+    assert made == b" ".join(b" ".join(unit(number, *one[:2])) for number, one in enumerate(units)).split()
 
 
-def test_all_workers_take_part(tmp_path: Path) -> None:
-    def note(number: int) -> Iterator[bytes]:
-        time.sleep(0.02)
-        yield str(os.getpid()).encode()
-
-    made = result(lambda: (partial(note, number) for number in range(12)), 3)
-    assert [number for number, _ in made] == list(range(12))
-    assert len({data for _, data in made}) == 3
-    assert str(os.getpid()).encode() not in {data for _, data in made}
+def process(pause: float = 0.02) -> Iterator[bytes]:
+    time.sleep(pause)
+    yield f"{os.getpid()} ".encode()
 
 
-def test_the_ending_is_that_of_a_worker() -> None:
-    seen: list[int] = []
-
-    def units() -> Iterator[Callable[[], Iterable[bytes]]]:
-        for number in range(5):
-            seen.append(number)
-            yield partial(unit, number, 1, 1)
-
-    work = Shared(units, 2, ending=lambda: bytes(seen))
-    assert len(list(work.results())) == 5
-    assert work.ending == bytes(range(5))
-    assert seen == []
+def test_children_carry_the_work_out() -> None:
+    made, _ = words_of(shared((process for _ in range(12)), 3))
+    assert len(made) == 12
+    assert str(os.getpid()).encode() not in made
+    assert len(set(made)) == 5  # a batch has three units at most, the first has one
 
 
-def test_the_first_worker_reports() -> None:
-    told: list[tuple[int, int]] = []
+def test_what_is_done_faster_than_forked_stays_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "FIRST", 1e-9)
+    monkeypatch.setattr(jobs, "WORTH", 3600.0)
+    made, _ = words_of(Shared(((1000, partial(process, 0.0)) for _ in range(12)), carry_out, 3))
+    assert set(made) == {str(os.getpid()).encode()}
 
-    def units() -> Iterator[Callable[[], Iterable[bytes]]]:
-        for number in range(3):
-            work.report(number, 3)
-            yield partial(unit, number, 1, 1)
 
-    work = Shared(units, 2, progress=lambda done, total: told.append((done, total)))
-    list(work.results())
-    assert told == [(0, 3), (1, 3), (2, 3)]
+def test_the_first_work_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "FIRST", 3600.0)
+    made, _ = words_of(shared((process for _ in range(12)), 3))
+    assert set(made) == {str(os.getpid()).encode()}
+
+
+def test_batches_grow_with_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "UNITS", 1 << 20)
+    monkeypatch.setattr(jobs, "LEAST", 10)
+    batches: list[int] = []
+
+    def noted(batch: list[int]) -> Iterator[bytes]:
+        yield str(len(batch)).encode()
+
+    for _, data in Shared(((1, number) for number in range(100)), noted, 2).results():
+        batches.append(int(data))
+    assert sum(batches) == 100
+    assert max(batches) >= 10
 
 
 def broken(number: int) -> Iterator[bytes]:
-    yield b"begun"
+    yield b"begun "
     raise CaptureError(f"unit {number} is bad")
 
 
-@pytest.mark.parametrize("count", [1, 2, 4])
+@pytest.mark.parametrize("count", [2, 4])
 def test_what_a_unit_raises_comes_after_all_before_it(count: int) -> None:
-    def units() -> Iterator[Callable[[], Iterable[bytes]]]:
+    def units() -> Iterator[Work]:
         for number in range(20):
             yield partial(broken, number) if number == 7 else partial(unit, number, 1, 10, 0.001)
 
-    made, error = until_raised(Shared(units, count))
-    assert made == list(range(8))
+    made, error = words_of(shared(units(), count))
+    assert made == [word for number in range(7) for word in b"".join(unit(number, 1, 10)).split()] + [b"begun"]
     assert isinstance(error, CaptureError)
     assert str(error) == "unit 7 is bad"
 
 
 @pytest.mark.parametrize("error", [CaptureError("cut"), ValueError("odd"), KeyboardInterrupt()], ids=repr)
 def test_what_the_reading_raises_is_raised_once_the_rest_is_out(error: BaseException) -> None:
-    def units() -> Iterator[Callable[[], Iterable[bytes]]]:
+    def units() -> Iterator[Work]:
         for number in range(5):
             yield partial(unit, number, 1, 10, 0.001)
         raise error
 
-    made, raised = until_raised(Shared(units, 2))
-    assert made == list(range(5))
-    assert (type(raised), str(raised)) == (type(error), str(error))
+    made, raised = words_of(shared(units(), 2))
+    assert len(made) == 5
+    assert raised is error
+
+
+class Odd(Exception):
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
 
 
 def test_an_error_that_cannot_be_pickled_keeps_its_words() -> None:
-    class Local(Exception):
-        pass
+    def odd() -> Iterator[bytes]:
+        yield b""
+        raise Odd(1, 2)
 
-    def units() -> Iterator[Callable[[], Iterable[bytes]]]:
-        yield partial(unit, 0, 1, 1)
-        raise Local("only here")
-
-    with pytest.raises(RuntimeError, match="only here"):
-        list(Shared(units, 2).results())
+    _, error = words_of(shared([partial(unit, 0, 1, 1)] * 3 + [odd] * 3, 2))
+    assert isinstance(error, RuntimeError)
+    assert "Odd: 1 and 2" in str(error)
 
 
-def test_a_worker_that_is_killed_is_told_of() -> None:
-    def end(number: int) -> Iterator[bytes]:
+def test_a_child_that_is_killed_is_told_of() -> None:
+    def end() -> Iterator[bytes]:
         os.kill(os.getpid(), signal.SIGKILL)
         yield b""
 
-    def units() -> Iterator[Callable[[], Iterable[bytes]]]:
+    def units() -> Iterator[Work]:
         for number in range(50):
-            yield partial(end, number) if number == 3 else partial(unit, number, 1, 10, 0.001)
+            yield end if number == 13 else partial(unit, number, 1, 10, 0.001)
 
-    with pytest.raises(WorkerLost, match="SIGKILL"):
-        list(Shared(units, 2).results())
+    made, error = words_of(shared(units(), 2))
+    assert 10 <= len(made) <= 13
+    assert isinstance(error, WorkerLost)
+    assert "SIGKILL" in str(error)
 
 
 def alive(process: int) -> bool:
@@ -166,71 +186,40 @@ def alive(process: int) -> bool:
     return True
 
 
-def test_closing_early_ends_the_workers() -> None:
+def test_closing_early_ends_the_children(tmp_path: Path) -> None:
     def endless(number: int) -> Iterator[bytes]:
-        while True:
-            yield str(os.getpid()).encode().ljust(1000)
+        if number >= 6:
+            (tmp_path / str(os.getpid())).touch()
+            time.sleep(3600)
+        yield b"done "
 
-    results = Shared(lambda: (partial(endless, number) for number in range(4)), 3).results()
-    first = int(next(results)[1])
-    assert alive(first)
+    results = shared((partial(endless, number) for number in range(100)), 3).results()
+    assert next(results)[1] == b"done "
+    assert next(results)[1] == b"done done done "
+    until = time.monotonic() + 30
+    while not (begun := list(tmp_path.iterdir())):
+        assert time.monotonic() < until
+        time.sleep(0.01)
     results.close()
-    assert not alive(first)
+    assert not any(alive(int(one.name)) for one in begun)
 
 
-def test_one_that_is_ahead_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first unit takes until the other worker has more to give than may wait."""
-    monkeypatch.setattr(jobs, "IN_FILE", 1 << 20)
-    reader, writer = os.pipe()
-    most = 0
-    push = Backlog.push
+def test_the_reading_waits_for_the_children(tmp_path: Path) -> None:
+    """Few batches are in memory, however fast the reading is."""
+    read = 0
 
-    def watched(self: Backlog, number: int, kind: int, payload: bytes) -> None:
-        nonlocal most
-        push(self, number, kind, payload)
-        most = max(most, self.size)
-        if self.size > jobs.IN_FILE:
-            os.write(writer, b"x")
+    def units() -> Iterator[Work]:
+        nonlocal read
+        for read in range(60):
+            yield partial(unit, read, 1, 10, 0.005)
 
-    monkeypatch.setattr(Backlog, "push", watched)
-
-    def slow() -> Iterator[bytes]:
-        os.read(reader, 1)
-        yield b"slow"
-
-    def units() -> Iterator[Callable[[], Iterable[bytes]]]:
-        yield slow
-        for number in range(1, 100):
-            yield partial(unit, number, 1, 100_000)
-
-    made = result(units, 2)
-    os.close(reader)
-    os.close(writer)
-    assert [number for number, _ in made] == list(range(100))
-    assert sum(len(data) for _, data in made) == 99 * 100_000 + 4
-    assert jobs.IN_FILE < most < jobs.IN_FILE + (2 << 20)
-
-
-@given(st.lists(st.one_of(st.none(), st.integers(0, 60)), max_size=200), st.integers(1, 200), st.integers(1, 300))
-def test_what_waits_is_first_in_first_out(steps: list[int | None], in_memory: int, in_file: int) -> None:
-    """None takes one out, a number puts that many bytes in."""
-    backlog = Backlog(in_memory, in_file)
-    model: list[tuple[int, bytes]] = []
-    for number, step in enumerate(steps):
-        if step is not None:
-            backlog.push(number, 0, bytes([number % 256]) * step)
-            model.append((number, bytes([number % 256]) * step))
-        elif model:
-            assert backlog.head == model[0][0]
-            assert backlog.pop()[1] == model.pop(0)[1]
-        assert backlog.head == (model[0][0] if model else None)
-        assert (backlog.size == 0) == (not model)
-    for number, data in model:
-        assert backlog.head == number
-        assert backlog.pop() == (0, data)
-    assert backlog.head is None
-    assert backlog.size == 0
-    backlog.close()
+    ahead = []
+    done = 0
+    for _, data in shared(units(), 3).results():
+        done += len(data.split())
+        ahead.append(read - done)
+    assert done == 60
+    assert max(ahead) <= 3 * (2 * 2 + 2)
 
 
 def output(*arguments: object) -> tuple[int, bytes]:
@@ -285,7 +274,7 @@ def test_what_the_file_ran_into_is_told_once(tmp_path: Path) -> None:
     assert len(two.stderr.splitlines()) == 1
 
 
-def test_a_pipe_that_closes_early_ends_quietly_and_ends_the_workers() -> None:
+def test_a_pipe_that_closes_early_ends_quietly_and_ends_the_children() -> None:
     command = f"{sys.executable} -m dissector tree -j 2 --hex {TABLES} | head -n 3"
     done = subprocess.run(["sh", "-c", command], capture_output=True, cwd=ROOT, timeout=60, check=False)
     assert done.stderr == b""
