@@ -417,27 +417,51 @@ def stub(
 
 
 @app.command(
-    epilog="Example: REPLAY_PASSWORD=... replay serve --listen 127.0.0.1:8080 --store mail.sqlite --user alice"
+    epilog="Examples: REPLAY_PASSWORD=... replay serve --listen 127.0.0.1:8080 --store mail.sqlite --user alice\n\n"
+    "replay serve --fault resend:2@3- --fault slow:12s --record bad.pcapng, then dissector diagnose bad.pcapng"
 )
 def serve(
     listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen.")] = "127.0.0.1:8080",
     store: Annotated[Path | None, typer.Option("--store", metavar="FILE", help="SQLite file; memory without.")] = None,
     user: Annotated[str, typer.Option("--user", metavar="USER", help="The mailbox's user.")] = "user",
     password_env: PasswordEnv = "REPLAY_PASSWORD",
+    record: Annotated[
+        Path | None, typer.Option("--record", metavar="FILE", help="Write what is said as pcapng, without credentials.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="--record may replace a file.")] = False,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fault",
+            metavar="NAME:ARGUMENT@WHICH",
+            help="Do something wrong: lose-state, slow:12s, resend:2@3-5 (at the third to fifth chance), several with "
+            "commas between them. Repeatable. help lists them.",
+        ),
+    ] = None,
 ) -> None:
     """Run the embedded Exchange-compatible server (MAPI over HTTP, Basic auth, SQLite store)."""
+    from replay.recording import Recorder
+    from replay.server.faults import help_lines, parse
     from replay.server.runner import ServerError
     from replay.server.runner import serve as serve_forever
 
+    if "help" in (fault or ()):
+        emit(help_lines())
+        return
     host, port = address_of(listen)
+    faults = parse(fault or ())
     password = secret_from(password_env, "--password-env", "password")
-    try:
-        serve_forever(
-            host, port, store, user, password,
-            ready=lambda url: print(f"listening on {url}", file=sys.stderr, flush=True),
-        )  # fmt: skip
-    except ServerError as error:
-        raise ReplayError(str(error)) from error
+    with ExitStack() as stack:
+        recorder = None
+        if record is not None:
+            recorder = stack.enter_context(Recorder(record, "replay serve", overwrite))
+        try:
+            serve_forever(
+                host, port, store, user, password, faults=faults, recorder=recorder,
+                ready=lambda url: print(f"listening on {url}", file=sys.stderr, flush=True),
+            )  # fmt: skip
+        except ServerError as error:
+            raise ReplayError(str(error)) from error
 
 
 def address_of(listen: str) -> tuple[str, int]:

@@ -38,10 +38,15 @@ def head(line: str, headers: Iterable[tuple[str, str]], length: int | None) -> b
 
     No credentials are in it.
     """
-    kept = [(name, value) for name, value in headers if name.lower() not in SECRET_HEADERS | FRAMING_HEADERS]
-    framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
-    lines = [line, *(f"{name}: {value}" for name, value in kept), framing, "", ""]
-    return "\r\n".join(lines).encode("latin-1", "replace")
+    kept = [(name, value) for name, value in headers if name.lower() not in FRAMING_HEADERS]
+    framing = ("Transfer-Encoding", "chunked") if length is None else ("Content-Length", str(length))
+    return framed_head(line, [*kept, framing])
+
+
+def framed_head(line: str, headers: Iterable[tuple[str, str]]) -> bytes:
+    """A start line and headers for a body that is recorded with its framing. No credentials are in it."""
+    kept = [f"{name}: {value}" for name, value in headers if name.lower() not in SECRET_HEADERS]
+    return "\r\n".join([line, *kept, "", ""]).encode("latin-1", "replace")
 
 
 class _Address(NamedTuple):
@@ -61,15 +66,17 @@ def _address(endpoint: Endpoint) -> _Address:
 class Recorder:
     """Writes the file. A context manager; for several threads. Every message is in the file when the call returns.
 
-    target: a path or an open binary file. note: a comment on the whole file. Raises ReplayError where the file cannot
-    be made.
+    target: a path or an open binary file. note: a comment on the whole file. overwrite: whether a file that is there
+    may be replaced. Raises ReplayError where the file cannot be made.
     """
 
-    def __init__(self, target: str | Path | BinaryIO, note: str = "") -> None:
+    def __init__(self, target: str | Path | BinaryIO, note: str = "", overwrite: bool = True) -> None:
         self._own = isinstance(target, str | Path)
         if isinstance(target, str | Path):
             try:
-                self._file: BinaryIO = open(target, "wb")  # noqa: SIM115
+                self._file: BinaryIO = open(target, "wb" if overwrite else "xb")  # noqa: SIM115
+            except FileExistsError as error:
+                raise ReplayError(f"{target} is there already: --overwrite replaces it") from error
             except OSError as error:
                 raise ReplayError(f"{target}: {error.strerror or error}") from error
         else:

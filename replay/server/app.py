@@ -17,7 +17,7 @@ import html
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from typing import Any
@@ -26,6 +26,7 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from dissector.grammar.base import GrammarError, build, parse
 from dissector.grammar.envelopes import MAILBOX
@@ -33,21 +34,30 @@ from replay.server.directory import Directory
 from replay.server.errors import ERROR, RopError
 from replay.server.events import Event
 from replay.server.execute import BrokenSessionError, CallError, execute
+from replay.server.faults.base import Fault, Faulty
 from replay.server.mailbox import ORGANISATION
+from replay.server.responsecodes import (
+    CONTEXT_COOKIE,
+    CONTEXT_NOT_FOUND,
+    INVALID_BODY,
+    INVALID_HEADER,
+    INVALID_PATH,
+    INVALID_REQUEST_TYPE,
+    INVALID_SEQUENCE,
+    INVALID_VERB,
+    MISSING_COOKIE,
+    MISSING_HEADER,
+    SEQUENCE_COOKIE,
+    SHUTTING_DOWN,
+    SUCCESS,
+    TOO_LARGE,
+)  # fmt: skip
+from replay.server.rops import HANDLERS
 from replay.server.session import Session
 
 PATH = "/mapi/emsmdb/"
 MEDIA_TYPE = "application/mapi-http"
 SERVER_APPLICATION = "Exchange/15.00.0847.4040"
-
-(
-    SUCCESS, UNKNOWN_FAILURE, INVALID_VERB, INVALID_PATH, INVALID_HEADER, INVALID_REQUEST_TYPE, INVALID_COOKIE,
-    MISSING_HEADER, ANONYMOUS_NOT_ALLOWED, TOO_LARGE, CONTEXT_NOT_FOUND, NO_PRIVILEGE, INVALID_BODY, MISSING_COOKIE,
-    _, INVALID_SEQUENCE, ENDPOINT_DISABLED, INVALID_RESPONSE, SHUTTING_DOWN,
-) = range(19)  # fmt: skip
-"""X-ResponseCode."""
-
-CONTEXT_COOKIE, SEQUENCE_COOKIE = "MapiContext", "MapiSequence"
 
 MAX_BODY = 1024 * 1024
 """Bytes of a request; [MS-OXCRPC] 3.1.4.2 allows a RopBuffer of 256 KiB."""
@@ -80,7 +90,7 @@ class Server:
     """The sessions of one store and the ASGI application that serves them.
 
     pending_period, expiration, wait: seconds between PENDING tags, of idle life of a session, and that a
-    NotificationWait takes at most.
+    NotificationWait takes at most. faults: what it is to do wrong.
     """
 
     def __init__(
@@ -91,6 +101,7 @@ class Server:
         pending_period: float = 15.0,
         expiration: float = 900.0,
         wait: float = 60.0,
+        faults: Iterable[Fault] = (),
     ) -> None:
         self.directory, self.store = directory, directory.store
         self._credentials = f"{user}:{password}".encode()
@@ -99,11 +110,11 @@ class Server:
         self.closing = threading.Event()
         self._lock = threading.Lock()
         self.store.committed = self._committed
-        self.application = Starlette(
-            routes=[
-                Route("/{path:path}", self.answer, methods=["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"])
-            ]
-        )
+        faulty = Faulty(faults)
+        self.handlers = faulty.handlers(HANDLERS)
+        methods = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"]
+        healthy = Starlette(routes=[Route("/{path:path}", self.answer, methods=methods)])
+        self.application: ASGIApp = faulty.application(self, healthy)
         self._threads = ThreadPoolExecutor(8, "replay-server")
 
     # What every request goes through.
@@ -213,6 +224,24 @@ class Server:
         with self.store.transaction():
             context.session.close()
 
+    def forget(self, cookie: str) -> None:
+        """End a session that may be in use, as a restart of the server would."""
+        with self._lock:
+            context = self.contexts.pop(cookie, None)
+        if context is not None:
+            context.session.woken.set()
+            self._close(context)
+
+    def rename(self, cookie: str) -> str | None:
+        """Another cookie for a session; None where there is none of this name."""
+        with self._lock:
+            context = self.contexts.pop(cookie, None)
+            if context is None:
+                return None
+            context.cookie = secrets.token_urlsafe(24)
+            self.contexts[context.cookie] = context
+            return context.cookie
+
     def shut_down(self) -> None:
         """No new requests; those that wait for events end. Open streams are committed."""
         self.closing.set()
@@ -308,7 +337,9 @@ class Server:
 
     def _execute(self, context: Context, fields: Any) -> dict[str, Any]:
         try:
-            buffer = execute(context.session, fields["RopBuffer"], fields["Flags"], fields["MaxRopOut"])
+            buffer = execute(
+                context.session, fields["RopBuffer"], fields["Flags"], fields["MaxRopOut"], self.handlers
+            )  # fmt: skip
         except CallError as error:
             return {"ErrorCode": error.code, "Flags": 0, "RopBuffer": b""}
         return {"Flags": 0, "RopBuffer": buffer}

@@ -7,11 +7,12 @@ as it is at that moment.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dissector.grammar.base import build
 from dissector.grammar.fasttransfer import ProgressInformation
+from dissector.grammar.idset import encode_idset
 from dissector.model.idset import IdSet
 from replay.server import content as contents
 from replay.server import folders, messages
@@ -22,7 +23,16 @@ from replay.server.messages import Message
 from replay.server.restriction import matches, property_ids
 from replay.server.searches import message_views
 from replay.server.session import FolderObject
-from replay.server.syncstate import StateUpload, SyncContext, SyncState, by_replica_id, ids_of, set_pieces
+from replay.server.syncstate import (
+    Row,
+    StateUpload,
+    SyncContext,
+    SyncState,
+    Versioned,
+    by_replica_id,
+    ids_of,
+    set_pieces,
+)  # fmt: skip
 from replay.server.transfer import TransferSource
 
 CONTENTS, HIERARCHY = 1, 2
@@ -80,9 +90,24 @@ class SyncDownload(TransferSource, SyncContext):
         """Every change number given out so far: whoever has seen this stream has seen them."""
         return IdSet({self.mailbox.replica: [(1, self.mailbox.last_counter())]})
 
-    def _finish(self, state: SyncState) -> Iterator[Piece]:
-        self.final = state
-        yield from state.pieces(self.writer, self.contents)
+    def _finish(self, state: SyncState, sent: Sequence[Versioned]) -> Iterator[Piece]:
+        self.final = self.choices.state(self, self.upload.state, state, sent)
+        yield from self.final.pieces(self.writer, self)
+
+    def _lacking(self, rows: list[Row], seen: IdSet) -> list[Row]:
+        return self.choices.lacking(rows, lambda number: self._seen(seen, number))
+
+    def _deleted(self, *sets: tuple[int, IdSet]) -> Iterator[Piece]:
+        """The deletions, where there are some and the client wants to know."""
+        if self.flags & NO_DELETIONS or not any(idset for _, idset in sets):
+            return
+        yield self.writer.marker("IncrSyncDel")
+        yield from self._id_sets(*sets)
+
+    def _id_sets(self, *sets: tuple[int, IdSet]) -> Iterator[Piece]:
+        for tag, idset in sets:
+            if idset:
+                yield from set_pieces(tag, encode_idset(by_replica_id(self.mailbox, idset)))
 
     def _source_key(self, source_key: bytes | None, identifier: int) -> bytes:
         if source_key is not None and not self.flags & NO_FOREIGN:
@@ -94,17 +119,16 @@ class SyncDownload(TransferSource, SyncContext):
     def _hierarchy(self) -> Iterator[Piece]:
         before, known = self.upload.state, self._known()
         found = [one for one, _ in folders.descendants(self.mailbox, self.folder.id) if one.kind != SEARCH]
-        changed = [one for one in found if not self._seen(before.seen, one.cn)]
+        changed = self._lacking(found, before.seen)
         self.steps = len(changed)
         for one in changed:
-            yield from self._folder_change(one)
+            if self.choices.sends(one):
+                yield from self._folder_change(one)
             self.steps_done += 1
         gone = before.given - ids_of(self.mailbox, [one.id for one in found])
-        if gone and not self.flags & NO_DELETIONS:
-            yield self.writer.marker("IncrSyncDel")
-            yield from set_pieces(DELETED, by_replica_id(self.mailbox, gone))
+        yield from self._deleted((DELETED, gone))
         given = (before.given | ids_of(self.mailbox, [one.id for one in changed])) - gone
-        yield from self._finish(SyncState(given, before.seen | known))
+        yield from self._finish(SyncState(given, before.seen | known), changed)
 
     def _seen(self, seen: IdSet, number: int) -> bool:
         replica_id, counter = unpack(number)
@@ -143,42 +167,43 @@ class SyncDownload(TransferSource, SyncContext):
         before, known = self.upload.state, self._known()
         here = {associated: messages.rows(self.mailbox, self.folder.id, associated) for associated in (0, 1)}
         normal = self._in_scope(here[0])
-        wanted = normal if self.flags & NORMAL else []
-        changed = [row for row in wanted if not self._seen(before.seen, row.cn)]
+        changed = self._lacking(normal, before.seen) if self.flags & NORMAL else []
         if self.flags & FAI:
-            changed += [row for row in here[1] if not self._seen(before.seen_fai, row.cn)]
+            changed += self._lacking(here[1], before.seen_fai)
         if self.extra & BY_DELIVERY_TIME:
             changed = self._newest_first(changed)
         self.steps = len(changed)
         if self.flags & PROGRESS:
             yield from self._progress_total(changed)
-        sent: list[int] = []
+        sent: list[Message] = []
         for row in changed:
             now = messages.find(self.mailbox, row.id)
             if now is None or now.folder != self.folder.id:
                 continue
-            known |= ids_of(self.mailbox, [now.cn])
-            sent.append(now.id)
-            yield from self._message_change(now)
+            sent.append(now)
+            if self.choices.sends(now):
+                yield from self._message_change(now)
             self.steps_done += 1
+        known |= ids_of(self.mailbox, [row.cn for row in sent])
         yield from self._rest_of_contents(before, known, here, normal, sent)
 
     def _rest_of_contents(
-        self, before: SyncState, known: IdSet, here: dict[int, list[Message]], normal: list[Message], sent: list[int]
+        self,
+        before: SyncState,
+        known: IdSet,
+        here: dict[int, list[Message]],
+        normal: list[Message],
+        sent: list[Message],
     ) -> Iterator[Piece]:
-        writer, mailbox = self.writer, self.mailbox
+        mailbox = self.mailbox
         everything = ids_of(mailbox, [row.id for rows in here.values() for row in rows])
         gone = before.given - everything
         in_scope = {row.id for row in normal}
         outside = ids_of(mailbox, [row.id for row in here[0] if row.id not in in_scope]) & before.given
         if self.flags & NO_DELETIONS or self.flags & IGNORE_SCOPE:
             outside = outside - outside
-        if (gone or outside) and not self.flags & NO_DELETIONS:
-            yield writer.marker("IncrSyncDel")
-            for tag, idset in ((DELETED, gone), (OUT_OF_SCOPE, outside)):
-                if idset:
-                    yield from set_pieces(tag, by_replica_id(mailbox, idset))
-        delivered = ids_of(mailbox, sent)
+        yield from self._deleted((DELETED, gone), (OUT_OF_SCOPE, outside))
+        delivered = ids_of(mailbox, [row.id for row in sent])
         read = before.read
         if self.flags & READ_STATE:
             yield from self._read_states(before, normal, delivered)
@@ -189,7 +214,7 @@ class SyncDownload(TransferSource, SyncContext):
             before.seen_fai | known if self.flags & FAI else before.seen_fai,
             read,
         )
-        yield from self._finish(state)
+        yield from self._finish(state, sent)
 
     def _read_states(self, before: SyncState, rows: list[Message], delivered: IdSet) -> Iterator[Piece]:
         marked: dict[bool, list[int]] = {True: [], False: []}
@@ -202,9 +227,7 @@ class SyncDownload(TransferSource, SyncContext):
         }
         if any(sets.values()):
             yield self.writer.marker("IncrSyncRead")
-            for tag, idset in sets.items():
-                if idset:
-                    yield from set_pieces(tag, by_replica_id(self.mailbox, idset))
+            yield from self._id_sets(*sets.items())
 
     def _in_scope(self, rows: list[Message]) -> list[Message]:
         """The normal messages that match the restriction."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dissector.emsmdb import buffers
@@ -23,7 +23,7 @@ from dissector.grammar.rops import ROPS
 from dissector.grammar.rops.base import RopDef
 from dissector.source import ByteSource
 from replay.server import notify
-from replay.server.call import Call, Fields, TooSmallError
+from replay.server.call import Call, Fields, Handler, TooSmallError
 from replay.server.errors import BUFFER_TOO_SMALL, NOT_IMPLEMENTED, RPC_FORMAT, RopError
 from replay.server.rops import HANDLERS
 from replay.server.session import Session
@@ -63,13 +63,19 @@ class BrokenSessionError(Exception):
     """We failed in the middle of a request: what the session has open can no longer be trusted."""
 
 
-def execute(session: Session, rop_buffer: bytes, flags: int, max_rop_out: int) -> bytes:
+def execute(
+    session: Session,
+    rop_buffer: bytes,
+    flags: int,
+    max_rop_out: int,
+    handlers: Mapping[int, Handler] = HANDLERS,
+) -> bytes:
     """Carry out the ROPs of one request. Raises CallError, or BrokenSessionError where the fault is ours."""
     payloads = _payloads(rop_buffer)
     if max_rop_out < 32:
         raise CallError(RPC_FORMAT)
     before = set(session.objects)
-    run = _Run(session, payloads, flags, min(max_rop_out, OUTPUT_LIMIT))
+    run = _Run(session, payloads, flags, min(max_rop_out, OUTPUT_LIMIT), handlers)
     try:
         with session.store.transaction():
             parts = run.run()
@@ -103,8 +109,10 @@ def _split(payload: bytes) -> tuple[bytes, list[int]]:
 class _Run:
     """One request on its way."""
 
-    def __init__(self, session: Session, payloads: list[bytes], flags: int, max_out: int) -> None:
-        self.session, self.flags, self.max_out = session, flags, max_out
+    def __init__(
+        self, session: Session, payloads: list[bytes], flags: int, max_out: int, handlers: Mapping[int, Handler]
+    ) -> None:
+        self.session, self.flags, self.max_out, self.handlers_by_id = session, flags, max_out, handlers
         self.data, self.handles = _split(payloads[0])
         self.further = payloads[1:]
         self.out = bytearray()
@@ -171,7 +179,7 @@ class _Run:
     def _one(self, definition: RopDef, request: dict[str, Any], room: int) -> Call:
         whole = PAYLOAD_LIMIT - 2 - 4 * len(self.handles)
         call = Call(self.session, definition, request, self.handles, room, whole)
-        handler = HANDLERS.get(definition.rop_id)
+        handler = self.handlers_by_id.get(definition.rop_id)
         try:
             with self.session.store.savepoint():
                 if handler is None:

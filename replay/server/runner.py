@@ -10,16 +10,20 @@ import contextlib
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dissector.errors import DissectorError
+from replay.recording import Recorder
 from replay.server.app import PATH, Server
 from replay.server.directory import Directory
+from replay.server.faults import Fault
 from replay.server.store import Store
+from replay.server.tape import Tape
 
 GRACE = 10
 """Seconds that requests under way get when the server is told to end."""
@@ -58,9 +62,11 @@ def _url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _uvicorn(server: Server) -> _Uvicorn:
+def _uvicorn(server: Server, tape: Tape | None) -> _Uvicorn:
+    application = server.application if tape is None else tape.application(server.application)
+    protocol = H11Protocol if tape is None else tape.protocol()
     config = uvicorn.Config(
-        server.application, log_config=None, access_log=False, lifespan="off", http="h11", ws="none",
+        application, log_config=None, access_log=False, lifespan="off", http=protocol, ws="none",
         timeout_graceful_shutdown=GRACE, server_header=False, timeout_keep_alive=60,
     )  # fmt: skip
     return _Uvicorn(config, server)
@@ -97,20 +103,26 @@ def serve(
     mailbox_dn: str | None = None,
     any_dn: bool = True,
     ready: Callable[[str], None] | None = None,
+    faults: Iterable[Fault] = (),
+    recorder: Recorder | None = None,
     **options: float,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
     store_path: a SQLite file, or None for memory. mailbox_dn: the name of the user's mailbox (made up from the user
     otherwise); any_dn: take every name a client logs on with for it. ready: called with the URL of the endpoint once
-    the socket listens. options: pending_period, expiration, wait, in seconds (see app.Server). Raises ServerError or
-    store.StoreError where it cannot start.
+    the socket listens. faults: what it is to do wrong. recorder: where to write down what is said. options:
+    pending_period, expiration, wait, in seconds (see app.Server). Raises ServerError or store.StoreError where it
+    cannot start.
     """
     listener = _listen(listen_host, listen_port)
     with contextlib.closing(listener), contextlib.closing(Store(store_path)) as store:
-        server = Server(Directory(store, user, mailbox_dn, any_dn), user, password, **options)
-        http = _uvicorn(server)
-        with _ended_by_signals(http), contextlib.closing(server):
+        server = Server(Directory(store, user, mailbox_dn, any_dn), user, password, faults=faults, **options)
+        tape = Tape(recorder) if recorder is not None else None
+        http = _uvicorn(server, tape)
+        with _ended_by_signals(http), contextlib.closing(server), contextlib.ExitStack() as stack:
+            if tape is not None:
+                stack.callback(tape.close)
             if ready is not None:
                 listener.listen()
                 ready(_url(listener) + PATH)
@@ -131,6 +143,8 @@ class RunningServer:
         *,
         mailbox_dn: str | None = None,
         any_dn: bool = True,
+        faults: Iterable[Fault] = (),
+        recorder: Recorder | None = None,
         **options: float,
     ) -> None:
         self.user, self.password = user, password
@@ -138,8 +152,10 @@ class RunningServer:
         self.base_url = _url(self._listener)
         self.url = self.base_url + PATH
         self.store = Store(store_path)
-        self.server = Server(Directory(self.store, user, mailbox_dn, any_dn), user, password, **options)
-        self._uvicorn = _uvicorn(self.server)
+        directory = Directory(self.store, user, mailbox_dn, any_dn)
+        self.server = Server(directory, user, password, faults=faults, **options)
+        self._tape = Tape(recorder) if recorder is not None else None
+        self._uvicorn = _uvicorn(self.server, self._tape)
         self._thread = threading.Thread(target=self._run, name="replay-server", daemon=True)
 
     def _run(self) -> None:
@@ -160,6 +176,8 @@ class RunningServer:
         self._uvicorn.should_exit = True
         if self._thread.is_alive():
             self._thread.join(GRACE + 5)
+        if self._tape is not None:
+            self._tape.close()
         self.server.close()
         self.store.close()
         self._listener.close()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 from dissector.grammar.base import GrammarError
 from dissector.grammar.idset import IDSET_REPLGUID, decode_idset, encode_idset
@@ -31,21 +32,21 @@ class SyncState:
     def with_set(self, prop_id: int, idset: IdSet) -> SyncState:
         return replace(self, **{FIELDS[prop_id]: idset})
 
-    def pieces(self, writer: Writer, contents: bool, with_given: bool = True) -> Iterator[Piece]:
-        """The `state` element. with_given: not for upload contexts."""
+    def pieces(self, writer: Writer, context: SyncContext) -> Iterator[Piece]:
+        """The `state` element as a context hands it out."""
+        choices = context.choices
         yield writer.marker("IncrSyncStateBegin")
-        if with_given:
-            yield from set_pieces(GIVEN << 16 | 3, self.given)
-        yield from set_pieces(SEEN << 16 | 0x102, self.seen)
-        if contents:
-            yield from set_pieces(SEEN_FAI << 16 | 0x102, self.seen_fai)
-            yield from set_pieces(READ << 16 | 0x102, self.read)
+        if choices.tells_given(context):
+            yield from set_pieces(GIVEN << 16 | 3, choices.encoded(self.given))
+        yield from set_pieces(SEEN << 16 | 0x102, choices.encoded(self.seen))
+        if context.contents:
+            yield from set_pieces(SEEN_FAI << 16 | 0x102, choices.encoded(self.seen_fai))
+            yield from set_pieces(READ << 16 | 0x102, choices.encoded(self.read))
         yield writer.marker("IncrSyncStateEnd")
 
 
-def set_pieces(tag: int, idset: IdSet) -> Iterator[Piece]:
-    """A property whose value is a set."""
-    data = encode_idset(idset)
+def set_pieces(tag: int, data: bytes) -> Iterator[Piece]:
+    """A property whose value is a serialized set."""
     yield Piece(tag.to_bytes(4, "little"))
     yield Piece(len(data).to_bytes(4, "little"))
     if data:
@@ -95,11 +96,51 @@ class StateUpload:
         if self._property is None:
             raise RopError(INVALID_PARAMETER)
         prop_id, self._property = self._property, None
+        self.state = self.state.with_set(prop_id, self.read_set(bytes(self._data)))
+
+    def read_set(self, data: bytes) -> IdSet:
+        """The set that a property holds, all of it being here."""
         try:
-            idset = decode_idset(bytes(self._data), IDSET_REPLGUID)
+            return decode_idset(data, IDSET_REPLGUID)
         except GrammarError as error:
             raise RopError(FORMAT_ERROR) from error
-        self.state = self.state.with_set(prop_id, idset)
+
+
+class Versioned(Protocol):
+    """A message or folder row, as far as its version goes."""
+
+    @property
+    def id(self) -> int: ...
+
+    @property
+    def cn(self) -> int: ...
+
+
+Row = TypeVar("Row", bound=Versioned)
+
+
+class Choices:
+    """What a synchronization context decides as the specification says. Faults decide otherwise (faults/)."""
+
+    def lacking(self, rows: list[Row], seen: Callable[[int], bool]) -> list[Row]:
+        """Those of the rows whose version the client has not seen."""
+        return [row for row in rows if not seen(row.cn)]
+
+    def sends(self, row: Versioned) -> bool:
+        """Whether a change that the client lacks goes out."""
+        return True
+
+    def state(self, context: SyncContext, before: SyncState, after: SyncState, sent: Sequence[Versioned]) -> SyncState:
+        """The final state of a download: `after`. before: what was uploaded; sent: what went out."""
+        return after
+
+    def encoded(self, idset: IdSet) -> bytes:
+        """A set of a state that is handed out."""
+        return encode_idset(idset)
+
+    def tells_given(self, context: SyncContext) -> bool:
+        """Whether the state has MetaTagIdsetGiven: that of an upload has not [MS-OXCFXICS] 3.2.5.2.1."""
+        return not context.is_upload
 
 
 class SyncContext(ServerObject):
@@ -107,6 +148,8 @@ class SyncContext(ServerObject):
 
     upload: StateUpload
     contents: bool
+    is_upload = False
+    choices = Choices()
 
     @property
     def state(self) -> SyncState:

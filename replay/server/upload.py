@@ -56,6 +56,7 @@ class SyncUpload(SyncContext):
     """A synchronization upload context (collector)."""
 
     kind = "sync-upload"
+    is_upload = True
 
     def __init__(self, folder: FolderObject, contents_collector: bool) -> None:
         super().__init__(folder.logon)

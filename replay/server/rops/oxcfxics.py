@@ -200,8 +200,7 @@ def get_transfer_state(call: Call) -> Fields:
     """A stream of the state as it is now; what happens to the context later does not change it."""
     context = call.get(SyncContext)
     writer = Writer(call.session, context.logon.mailbox, 1)
-    is_upload = isinstance(context, SyncUpload)
-    pieces = list(context.state.pieces(writer, context.contents, with_given=not is_upload))
+    pieces = list(context.state.pieces(writer, context))
     return _source(call, context, lambda: iter(pieces))
 
 
