@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dissector.grammar.base import GrammarError
-from dissector.grammar.elements import Element, elements_of
+from dissector.grammar.elements import Element, Named, elements_of
 from dissector.grammar.fasttransfer import MARKER
 from dissector.grammar.ics import SEPARATE
 from dissector.grammar.idset import IdsetReading
@@ -27,6 +27,13 @@ LONG = 4096
 """Bytes of a value that are kept as they are; of longer ones a digest is."""
 
 DIGEST = 16
+
+_HEADER = frozenset({
+    "PidTagSourceKey", "PidTagLastModificationTime", "PidTagChangeKey", "PidTagPredecessorChangeList", "PidTagMid",
+    "PidTagAssociated", "PidTagChangeNumber", "PidTagFolderId",
+})  # fmt: skip
+_HEADED = frozenset({"full", "partial"})
+"""What the header of a messageChange tells is read already; what it may not hold is not looked for in the message."""
 
 _INTO = {MARKER["NewAttach"]: "attachment", MARKER["StartRecip"]: "recipient", MARKER["StartEmbed"]: "embedded"}
 _OUT = frozenset({MARKER["EndAttach"], MARKER["EndToRecip"], MARKER["EndEmbed"]})
@@ -47,31 +54,42 @@ class Digest:
 class Property:
     """A property as it stood in the stream. raw: its bytes, or the digest of them."""
 
-    element: Element
+    tag: int
+    named: Named | None
     raw: bytes | Digest
     codepage: str | None
     after: int
-
-    @property
-    def tag(self) -> int:
-        return self.element.tag
 
     def value(self) -> Any:
         """Its value; a Digest for a long one, Undecoded bytes for one that cannot be read."""
         if isinstance(self.raw, Digest):
             return self.raw
         try:
-            return self.element._replace(raw=self.raw).value(codepage=self.codepage, after=self.after)
+            element = Element(0, self.tag, self.named, 0, 0, self.raw)
+            return element.value(codepage=self.codepage, after=self.after)
         except GrammarError:
             return Undecoded(self.raw)
 
 
 @dataclass(slots=True)
 class Told:
-    """A change with all its properties by path: "PidTagSubject", "attachment[0].embedded.PidTagSubject", ..."""
+    """A change as it stood in the stream. data: its bytes."""
 
     change: Change
-    properties: dict[str, Property]
+    data: bytes
+    codepage: str | None = None
+    _properties: dict[str, Property] | None = None
+
+    @property
+    def properties(self) -> dict[str, Property]:
+        """All properties by path: "PidTagSubject", "attachment[0].embedded.PidTagSubject", ... Read when asked for."""
+        if self._properties is None:
+            self._properties = dict(_properties(self.data, self.change.offset, self.codepage))
+        return self._properties
+
+    def forget(self) -> None:
+        """Keep the bytes alone: of many changes these take a tenth of the memory."""
+        self._properties = None
 
     @property
     def kind(self) -> str:
@@ -91,8 +109,10 @@ class Told:
         """What a person would call it."""
         if self.kind == "folder":
             return str(self.get("PidTagDisplayName") or "")
-        return str(self.get("PidTagSubject") or self.get("PidTagNormalizedSubject") or self.get("PidTagDisplayName")
-                   or "")  # fmt: skip
+        if self.change.subject:
+            return self.change.subject
+        names = ("PidTagSubject", "PidTagNormalizedSubject", "PidTagDisplayName")
+        return str(next(filter(None, map(self.get, names)), ""))
 
     @property
     def name(self) -> str:
@@ -102,6 +122,8 @@ class Told:
 
     def get(self, path: str) -> Any:
         """The value at a path, None where there is none."""
+        if path in _HEADER and self.kind in _HEADED:
+            return self.change.header.get(path)
         found = self.properties.get(path)
         return found.value() if found is not None else None
 
@@ -140,7 +162,7 @@ def read_story(data: bytes, root: str, codepage: str | None = None) -> Story:
     reader.feed(data)
     for item in _items(reader):
         if isinstance(item, Change):
-            made.changes.append(Told(item, dict(_properties(data[item.offset : item.end], item.offset, codepage))))
+            made.changes.append(Told(item, data[item.offset : item.end], codepage))
         elif isinstance(item, Sets):
             made.sets.setdefault(item.kind, {}).update({name: one.idset for name, one in item.sets.items()})
             made.faults.extend(_set_fault(name, one) for name, one in item.sets.items() if one.diagnostic is not None)
@@ -172,7 +194,7 @@ def _properties(data: bytes, base: int, codepage: str | None) -> Iterator[tuple[
     """
     places: list[str] = []
     counts: list[dict[str, int]] = [{}]
-    seen: dict[str, set[bytes | Digest]] = {}
+    seen: dict[str, list[bytes | Digest]] = {}
     after = 0
     for element in elements_of(data, offset=base):
         if element.is_marker:
@@ -196,12 +218,13 @@ def _properties(data: bytes, base: int, codepage: str | None) -> Iterator[tuple[
         raw: bytes | Digest = element.raw
         if len(element.raw) > LONG:
             raw = Digest(len(element.raw) - 4, hashlib.sha256(element.raw).digest()[:DIGEST])
-        values = seen.setdefault(path, set())
-        if raw in values:
-            continue
-        values.add(raw)
-        shown = path if len(values) == 1 else f"{path}#{len(values)}"
-        yield shown, Property(element._replace(raw=None), raw, codepage, after)
+        values = seen.get(path)
+        if values is None:
+            seen[path] = [raw]
+            yield path, Property(element.tag, element.named, raw, codepage, after)
+        elif raw not in values:
+            values.append(raw)
+            yield f"{path}#{len(values)}", Property(element.tag, element.named, raw, codepage, after)
 
 
 __all__ = ["Digest", "Property", "Story", "Told", "read_story", "story_of"]

@@ -8,7 +8,7 @@ teach ids, change numbers and REPLIDs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
@@ -103,6 +103,8 @@ class _Comparison:
         for here, there in pairs:
             if here is not None and there is not None:
                 yield from self.change(here, there)
+                here.forget()
+                there.forget()
             elif here is not None:
                 why = UNSENT if self.live_key(here.key) is not None else UNKNOWN
                 yield self.judge.differing(f"change {here.name}", "in the stream", ABSENT, why)
@@ -131,7 +133,7 @@ class _Comparison:
         found: dict[int, int] = {}
         keys = {told.key: at for at, told in free.items() if told.key is not None}
         for position, told in enumerate(self.captured.changes):
-            live = self.live_key(told.key)
+            live = self.live_key(told.key, self.identity.global_of)
             at = keys.get(live) if live is not None else None
             if at is not None and at in free:
                 found[position] = at
@@ -154,9 +156,10 @@ class _Comparison:
         ]
         return made + [(None, told) for told in free.values()]
 
-    def live_key(self, key: Xid | None) -> Xid | None:
+    def live_key(self, key: Xid | None, known: Callable[[GlobalId], GlobalId | None] | None = None) -> Xid | None:
+        """The live source key; known: how its id is found, by what was learned without."""
         name = global_id(key) if key is not None else None
-        live = self.identity.try_global(name) if name is not None else None
+        live = (known or self.identity.try_global)(name) if name is not None else None
         return Xid(live[0], live[1].to_bytes(6, "big")) if live is not None else None
 
     def captured_key(self, key: Xid | None) -> Any:
@@ -180,24 +183,29 @@ class _Comparison:
     # What is compared.
 
     def change(self, here: Told, there: Told) -> Iterator[Difference]:
-        prefix = f"change {here.name}."
+        if here.data == there.data and here.codepage == there.codepage:
+            return
+        prefix = ""
         partial = "partial" in (here.kind, there.kind)
         if here.kind != there.kind:
+            prefix = f"change {here.name}."
             if partial:
                 why = "a server may send a whole message where another sends what has changed [MS-OXCFXICS] 3.2.5.5"
                 yield Difference(f"{prefix}kind", here.kind, there.kind, EXPECTED, why)
             else:
                 yield self.judge.differing(f"{prefix}kind", here.kind, there.kind)
         if here.change.complete != there.change.complete:
-            yield self.judge.differing(f"{prefix}complete", here.change.complete, there.change.complete)
+            yield self.judge.differing(f"change {here.name}.complete", here.change.complete, there.change.complete)
         key = global_id(here.key) if here.key is not None else None
         given = self.given.get(key, frozenset()) if key is not None else frozenset()
-        for path in (*here.properties, *(path for path in there.properties if path not in here.properties)):
-            mine, theirs = here.properties.get(path), there.properties.get(path)
-            if partial and (mine is None or theirs is None):
-                continue
+        before, after = here.properties, there.properties
+        for path in (*before, *(path for path in after if path not in before)):
+            mine, theirs = before.get(path), after.get(path)
             if mine is not None and theirs is not None and mine.raw == theirs.raw and mine.tag == theirs.tag:
                 continue
+            if partial and (mine is None or theirs is None):
+                continue
+            prefix = prefix or f"change {here.name}."
             yield from self.judge.one(
                 prefix + path,
                 mine.value() if mine is not None else ABSENT,
