@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+import httpx
+
 from dissector.errors import DissectorError
 from dissector.session.exchange import Exchange
 from replay.compare.policy import DEFAULT_POLICY, Policy
@@ -35,6 +37,8 @@ class Target:
     verify: bool = True
     ca: str | None = None
     limits: Limits = field(default_factory=Limits)
+    transport: httpx.BaseTransport | None = None
+    """What requests go through in the place of sockets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +71,9 @@ def run_steps(
     engine.report.title = title
     pace = _Pace() if manner.original else None
     with MapiHttp(
-        target.server, target.credentials, verify=target.verify, ca=target.ca, limits=target.limits, recorder=recorder
-    ) as client:
+        target.server, target.credentials, verify=target.verify, ca=target.ca, limits=target.limits, recorder=recorder,
+        transport=target.transport,
+    ) as client:  # fmt: skip
         conversation = engine.conversation()
         count = 0
         try:

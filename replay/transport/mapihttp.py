@@ -95,7 +95,8 @@ class MapiHttp:
     """A context manager; send() raises a ReplayError where there is no usable answer.
 
     verify: whether the server's certificate has to verify, by the system's authorities or those in the file `ca`.
-    recorder: writes down what is said. pause: waits some seconds (for tests).
+    recorder: writes down what is said. pause: waits some seconds (for tests). transport: what requests go through in
+    the place of sockets.
     """
 
     def __init__(
@@ -108,12 +109,13 @@ class MapiHttp:
         limits: Limits | None = None,
         recorder: Recorder | None = None,
         pause: Callable[[float], None] = time.sleep,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._url = endpoint(url, credentials.user)
         self._credentials = credentials
         self._tls = _tls(verify, ca)
         self._limits = limits or Limits()
-        self._recorder, self._pause = recorder, pause
+        self._recorder, self._pause, self._transport = recorder, pause, transport
         self._sessions: dict[int, _Session] = {}
         self._client_info = f"{{{uuid.uuid4()}}}".upper()
         self._requests = 0
@@ -172,7 +174,7 @@ class MapiHttp:
         return httpx.Client(
             auth=auth_for(self._credentials, httpx.URL(self._url)), verify=self._tls, follow_redirects=False,
             timeout=httpx.Timeout(limits.silence, connect=limits.connect), trust_env=False,
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
+            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1), transport=self._transport,
         )  # fmt: skip
 
     def _what(self, outgoing: Outgoing) -> str:
