@@ -359,7 +359,7 @@ class Server:
             while not woken.is_set() and not self.closing.is_set() and time.monotonic() < until:
                 await asyncio.sleep(0.05)
             context.used = time.monotonic()
-            pending = int(bool(context.session.pending))
+            pending = int(context.session.has_news())
         finally:
             context.waiting = False
         return build(MAILBOX["NotificationWait"].response, {"EventPending": pending, "AuxiliaryBuffer": b""})

@@ -1,4 +1,4 @@
-"""RopNotify: telling a client what happened to what it subscribed to [MS-OXCNOTIF] 3.1.4."""
+"""RopNotify: telling a client what happened to what it subscribed to, and to its tables [MS-OXCNOTIF] 3.1.4."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 
 from dissector.grammar.base import build
 from dissector.grammar.rops.oxcnotif import NOTIFY, PENDING
-from replay.server import events
+from replay.server import events, folders
 from replay.server.events import Event
-from replay.server.mailbox import unpack
+from replay.server.mailbox import Mailbox, unpack
 from replay.server.session import Session
+from replay.server.tablewatch import RowEvent
 
 MESSAGE = 0x8000
 PENDING_SIZE = 3
@@ -18,11 +19,19 @@ PENDING_SIZE = 3
 
 def pending(session: Session, room: int) -> Iterator[bytes]:
     """The responses that fit, oldest first; a RopPending where some do not."""
+    for handle, table in session.tables():
+        for change in table.watch.news():
+            session.pending.append((handle, table.logon.number, change))
     while session.pending:
         handle, logon, event = session.pending[0]
+        thing = session.objects.get(handle)
+        if thing is None:  # released since
+            session.pending.popleft()
+            continue
+        said = event.data() if isinstance(event, RowEvent) else data(event, thing.logon.mailbox)
         response = build(
             NOTIFY.responses[0],
-            {"NotificationHandle": handle, "LogonId": logon, "NotificationData": data(event)},
+            {"NotificationHandle": handle, "LogonId": logon, "NotificationData": said},
             codepage=session.codec,
         )
         if len(response) + PENDING_SIZE > room:
@@ -35,9 +44,9 @@ def pending(session: Session, room: int) -> Iterator[bytes]:
     session.woken.clear()
 
 
-def data(event: Event) -> dict[str, Any]:
-    """NotificationData of an event."""
-    flags = event.kind | (MESSAGE if event.message is not None else 0)
+def data(event: Event, mailbox: Mailbox) -> dict[str, Any]:
+    """NotificationData of an event; numbers of messages are those of now."""
+    flags = event.kind | (MESSAGE if event.message is not None else 0) | event.counts
     value: dict[str, Any] = {"NotificationFlags": flags, "FolderId": unpack(event.folder)}
     for name, identifier in (
         ("MessageId", event.message), ("ParentFolderId", event.parent), ("OldFolderId", event.old_folder),
@@ -47,6 +56,11 @@ def data(event: Event) -> dict[str, Any]:
             value[name] = unpack(identifier)
     if event.kind in (events.CREATED, events.MODIFIED):
         value["Tags"] = event.tags or ()
+    if event.counts:
+        counts = folders.counts(mailbox, event.folder)
+        value["UnreadMessageCount"] = counts.unread
+        if event.counts & events.TOTAL:
+            value["TotalMessageCount"] = counts.messages
     if event.kind == events.NEW_MAIL:
         value.update(MessageFlags=event.flags, UnicodeFlag=True, MessageClass=event.message_class)
     return value

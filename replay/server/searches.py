@@ -17,9 +17,11 @@ from replay.server import content as contents
 from replay.server import folders, messages
 from replay.server.computed import MessageView, View
 from replay.server.errors import INVALID_PARAMETER, NOT_INITIALIZED, SEARCH_SCOPE_VIOLATION, RopError
+from replay.server.events import MODIFIED, Event
 from replay.server.restriction import matches, property_ids
 from replay.server.session import FolderObject
-from replay.server.table import RowSource, parts, with_dependencies
+from replay.server.table import Entry, RowSource, parts, with_dependencies
+from replay.server.tablewatch import Place
 
 STOP, RESTART, RECURSIVE, SHALLOW, STATIC = 0x1, 0x2, 0x4, 0x8, 0x40000
 SET_FLAGS = STOP | RESTART | RECURSIVE | SHALLOW | 0x10000 | 0x20000 | STATIC
@@ -146,6 +148,15 @@ class SearchSource(RowSource):
             return None
         store, mailbox = self.folder.logon.store, self.folder.logon.mailbox.id
         return tuple(store.generation(mailbox, place) for place in (self.folder.id, *_scope(self.folder, criteria)))
+
+    def concerns(self, event: Event) -> Sequence[int] | None:
+        """Whether a message is in the scope shows when the search is carried out."""
+        if event.message is None:
+            return None
+        return (event.message,) if event.kind == MODIFIED else ()
+
+    def place(self, entry: Entry) -> Place:
+        return self.rows[entry.key].folder, entry.key, entry.instance
 
     def keys(self) -> list[int]:
         criteria = find(self.folder)

@@ -27,14 +27,16 @@ from replay.server.computed import (
 from replay.server.content import Attachment, Content
 from replay.server.directory import Directory
 from replay.server.errors import MAX_OBJECTS_EXCEEDED, NOT_FOUND, OBJECT_DELETED, RopError
-from replay.server.events import Event
+from replay.server.events import MODIFIED, ROW_CHANGES, TOTAL, UNREAD, Event
 from replay.server.mailbox import Mailbox
 from replay.server.messages import Message
 from replay.server.properties import Large
 from replay.server.store import Store
+from replay.server.tablewatch import Watch
 from replay.server.values import BINARY, STRING, STRING8, codec_of, from_8bit, to_8bit
 
 NO_HANDLE = 0xFFFFFFFF
+READ_TAG = 0x0E070003
 MAX_OBJECTS = 10_000
 PRIVATE_LOGON = 0x01
 LOGON_CODE_PAGE = 0x0FFF
@@ -329,6 +331,20 @@ class Subscription(ServerObject):
         super().__init__(logon)
         self.types, self.folder, self.message = types, folder, message
 
+    def told_of(self, event: Event) -> Iterator[Event]:
+        """What to tell of an event: itself, and the folders that have other numbers of messages by it."""
+        if self.wants(event):
+            yield event
+        counts = TOTAL | UNREAD if event.kind & ROW_CHANGES else 0
+        if event.kind == MODIFIED and event.tags == (READ_TAG,):
+            counts = UNREAD
+        if event.message is None or not counts:
+            return
+        for folder in dict.fromkeys((event.folder, event.old_folder)):
+            numbers = Event(MODIFIED, event.mailbox, folder or 0, tags=(), counts=counts)
+            if folder is not None and self.wants(numbers):
+                yield numbers
+
     def wants(self, event: Event) -> bool:
         if event.mailbox != self.logon.mailbox.id or not event.kind & self.types:
             return False
@@ -337,6 +353,12 @@ class Subscription(ServerObject):
         if self.message:
             return event.message == self.message
         return self.folder in (event.folder, event.parent, event.old_folder, event.old_parent)
+
+
+class Watched(ServerObject):
+    """A table, as far as its client is told of changes in it."""
+
+    watch: Watch
 
 
 class Session:
@@ -348,7 +370,7 @@ class Session:
         self.codec = codec_of(code_page)
         self.objects: dict[int, ServerObject] = {}
         self.logons: dict[int, Logon] = {}
-        self.pending: deque[tuple[int, int, Event]] = deque(maxlen=1000)
+        self.pending: deque[tuple[int, int, Any]] = deque(maxlen=1000)
         """(handle, logon number, event) that the client was not told of yet."""
         self.woken = threading.Event()
         self._last_handle = 0
@@ -380,12 +402,26 @@ class Session:
             if isinstance(thing, Subscription):
                 yield handle, thing
 
+    def tables(self) -> Iterator[tuple[int, Watched]]:
+        for handle, thing in list(self.objects.items()):
+            if isinstance(thing, Watched):
+                yield handle, thing
+
     def tell(self, event: Event) -> None:
         """An event was committed: keep it for those handles that want it."""
         for handle, subscription in self.subscriptions():
-            if subscription.wants(event):
-                self.pending.append((handle, subscription.logon.number, event))
+            for told in subscription.told_of(event):
+                entry = handle, subscription.logon.number, told
+                if not told.counts or entry not in self.pending:
+                    self.pending.append(entry)
                 self.woken.set()
+        for _, table in self.tables():
+            if table.watch.hears(event):
+                self.woken.set()
+
+    def has_news(self) -> bool:
+        """Whether the next answer may carry notifications."""
+        return bool(self.pending) or any(table.watch.stale for _, table in self.tables())
 
     def close(self) -> None:
         for handle in list(self.objects):

@@ -9,15 +9,18 @@ from collections.abc import Hashable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from dissector.grammar.base import Undecoded
 from replay.server import content as contents
-from replay.server import folders, messages
+from replay.server import events, folders, messages, rows
 from replay.server.computed import AttachmentView, FolderView, MessageView, View
 from replay.server.content import Content
 from replay.server.errors import INVALID_BOOKMARK, NULL_OBJECT, RopError
+from replay.server.events import Event
 from replay.server.mailbox import Mailbox
 from replay.server.properties import Large
 from replay.server.restriction import limit_of, matches, property_ids
-from replay.server.session import Logon, MessageObject, ServerObject
+from replay.server.session import Logon, MessageObject, Watched
+from replay.server.tablewatch import Place, Watch
 from replay.server.values import INSTANCE, INT32, MULTIPLE, STRING, STRING8, comparable
 
 BEGINNING, CURRENT, END, CUSTOM = 0, 1, 2, 3
@@ -71,6 +74,14 @@ class RowSource:
         """The rows behind keys, those properties at hand. A row that is gone is left out of no place: it is empty."""
         raise NotImplementedError
 
+    def concerns(self, event: Event) -> Sequence[int] | None:
+        """The keys of rows that are others by an event; None where it has nothing to do with the table."""
+        return None
+
+    def place(self, entry: Entry) -> Place:
+        """What notifications call a row."""
+        raise NotImplementedError
+
     def all_tags(self) -> list[int]:
         """For RopQueryColumnsAll."""
         tags: set[int] = set()
@@ -107,6 +118,14 @@ class ContentsSource(RowSource):
             views.append(view)
         return views
 
+    def concerns(self, event: Event) -> Sequence[int] | None:
+        if event.message is None or self.folder not in (event.folder, event.old_folder):
+            return None
+        return (event.message,) if event.kind == events.MODIFIED else ()
+
+    def place(self, entry: Entry) -> Place:
+        return self.folder, entry.key, entry.instance
+
     def _parts(self, bag: int, tag: int) -> list[View]:
         return parts(self.mailbox, contents.load(self.mailbox.store, bag), tag)
 
@@ -135,6 +154,17 @@ class HierarchySource(RowSource):
             found = [(one, 1) for one in folders.children(self.mailbox, self.folder, int(self.deleted))]
         self.rows = {folder.id: (folder, depth) for folder, depth in found}
         return list(self.rows)
+
+    def concerns(self, event: Event) -> Sequence[int] | None:
+        """A folder's row tells how many messages and folders are in it."""
+        if event.message is None and event.kind == events.MODIFIED:
+            return (event.folder,)
+        near = event.folder, event.old_folder, event.parent, event.old_parent
+        found = [one for one in near if one is not None and (event.message is None or one in self.rows)]
+        return found or None
+
+    def place(self, entry: Entry) -> Place:
+        return entry.key, None, 0
 
     def views(self, keys: Sequence[int], ids: Iterable[int]) -> list[View]:
         rows = [self.rows[key] for key in keys]
@@ -213,13 +243,16 @@ def _constant(value: int, view: View) -> int:
     return value
 
 
-class Table(ServerObject):
-    """An open table."""
+class Table(Watched):
+    """An open table. notify: tell the client of changes, once it has read the table; flags: of such notifications."""
 
     kind = "table"
 
-    def __init__(self, logon: Logon, source: RowSource, codec: str, what: str = "contents") -> None:
+    def __init__(
+        self, logon: Logon, source: RowSource, codec: str, what: str = "contents", notify: bool = False, flags: int = 0
+    ) -> None:
         super().__init__(logon)
+        self.watch = Watch(self, notify, flags)
         self.source, self.codec, self.what = source, codec, what
         self.columns: tuple[int, ...] | None = None
         self.sort: list[tuple[int, bool]] = []
@@ -291,6 +324,7 @@ class Table(ServerObject):
         self._rows = None
         self.position = 0
         self.bookmarks = dict.fromkeys(self.bookmarks)
+        self.watch.end()
 
     def recalculate(self) -> None:
         """The columns are new: rows may be expanded into instances."""
@@ -305,6 +339,14 @@ class Table(ServerObject):
         if instance is None:
             return views
         return [InstanceView(view, instance, entry.instance) for entry, view in zip(entries, views, strict=True)]
+
+    def packed(self, entries: Sequence[Entry]) -> list[Undecoded]:
+        """The columns of rows, as bytes."""
+        columns = self.needed_columns()
+        return [
+            rows.packed_row(columns, rows.values_of(view, columns, self.codec, in_table=True), self.codec)
+            for view in self.views(entries)
+        ]
 
     def needed_columns(self) -> tuple[int, ...]:
         if self.columns is None:

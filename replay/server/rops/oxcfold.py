@@ -21,12 +21,14 @@ from replay.server.properties import Properties
 from replay.server.restriction import checked
 from replay.server.session import FolderObject, Logon
 from replay.server.table import ContentsSource, HierarchySource, Table
+from replay.server.tablewatch import MESSAGE
+from replay.server.tablewatch import SEARCH as SEARCH_ROW
 from replay.server.values import text_of
 
 OPEN_SOFT_DELETED = 0x04
 DELETE_MESSAGES, DELETE_FOLDERS, DELETE_HARD = 0x01, 0x04, 0x10
 
-ASSOCIATED, DEPTH, SOFT_DELETES = 0x02, 0x04, 0x20
+ASSOCIATED, DEPTH, NO_NOTIFICATIONS, SOFT_DELETES, SUPPRESSES_NOTIFICATIONS = 0x02, 0x04, 0x10, 0x20, 0x80
 """Table flags."""
 
 HIERARCHY_FLAGS, CONTENTS_FLAGS = 0x04 | 0x08 | 0x10 | 0x20 | 0x40 | 0x80, 0x02 | 0x08 | 0x10 | 0x20 | 0x40 | 0x80
@@ -176,7 +178,8 @@ def get_hierarchy_table(call: Call) -> Fields:
         raise RopError(NOT_SUPPORTED)
     deep, deleted = bool(flags & DEPTH), bool(flags & SOFT_DELETES)
     source = HierarchySource(folder.logon.mailbox, folder.id, deep, deleted)
-    return _opened(call, Table(folder.logon, source, folder.codec, "hierarchy"))
+    notify = not flags & (NO_NOTIFICATIONS | SUPPRESSES_NOTIFICATIONS)
+    return _opened(call, Table(folder.logon, source, folder.codec, "hierarchy", notify))
 
 
 def get_contents_table(call: Call) -> Fields:
@@ -185,9 +188,11 @@ def get_contents_table(call: Call) -> Fields:
         raise RopError(NOT_SUPPORTED)
     associated, deleted = bool(flags & ASSOCIATED), bool(flags & SOFT_DELETES)
     source: Any = ContentsSource(folder.logon.mailbox, folder.id, associated, deleted)
+    of_rows = MESSAGE
     if folder.folder.kind == SEARCH:
-        source = searches.SearchSource(folder)
-    return _opened(call, Table(folder.logon, source, folder.codec, "contents"))
+        source, of_rows = searches.SearchSource(folder), MESSAGE | SEARCH_ROW
+    notify = not flags & NO_NOTIFICATIONS
+    return _opened(call, Table(folder.logon, source, folder.codec, "contents", notify, of_rows))
 
 
 def _opened(call: Call, table: Table) -> Fields:

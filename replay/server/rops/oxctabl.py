@@ -47,6 +47,13 @@ def _table(call: Call, *kinds: str) -> Table:
     return table
 
 
+def _read(call: Call, *kinds: str) -> Table:
+    """The table of a ROP that looks at its rows: a view of it begins."""
+    table = _table(call, *kinds)
+    table.watch.begin()
+    return table
+
+
 def _valid(tag: int) -> bool:
     kind = tag & 0xFFFF
     if kind in (UNSPECIFIED, ERROR_CODE):
@@ -87,10 +94,8 @@ def restrict(call: Call) -> Fields:
 
 
 def _built(table: Table, entries: Sequence[Entry]) -> Iterator[Undecoded]:
-    columns = table.needed_columns()
     for start in range(0, len(entries), CHUNK):
-        for view in table.views(entries[start : start + CHUNK]):
-            yield rows.packed_row(columns, rows.values_of(view, columns, table.codec, in_table=True), table.codec)
+        yield from table.packed(entries[start : start + CHUNK])
 
 
 def _query(table: Table, forward: bool, count: int, room: int, advance: bool) -> tuple[list[Undecoded], int]:
@@ -122,7 +127,7 @@ def _query(table: Table, forward: bool, count: int, room: int, advance: bool) ->
 
 
 def query_rows(call: Call) -> Fields:
-    table, request = _table(call), call.request
+    table, request = _read(call), call.request
     table.needed_columns()
     forward, flags = bool(request["ForwardRead"]), request["QueryRowsFlags"]
     left, advance = request["RowCount"], not flags & NO_ADVANCE
@@ -157,7 +162,7 @@ def get_status(call: Call) -> Fields:
 
 
 def query_position(call: Call) -> Fields:
-    table = _table(call)
+    table = _read(call)
     count = len(table.rows())
     return {"Numerator": min(table.position, count), "Denominator": count}
 
@@ -169,7 +174,7 @@ def _seek(table: Table, start: int, count: int) -> int:
 
 
 def seek_row(call: Call) -> Fields:
-    table, request = _table(call), call.request
+    table, request = _read(call), call.request
     if request["Origin"] not in (BEGINNING, CURRENT, END):
         raise RopError(INVALID_PARAMETER)
     start, _ = table.place(request["Origin"])
@@ -179,7 +184,7 @@ def seek_row(call: Call) -> Fields:
 
 
 def seek_row_bookmark(call: Call) -> Fields:
-    table, request = _table(call, "contents", "hierarchy"), call.request
+    table, request = _read(call, "contents", "hierarchy"), call.request
     table.needed_columns()
     start, gone = table.place(CUSTOM, request["Bookmark"])
     moved = _seek(table, start, request["RowCount"])
@@ -189,7 +194,7 @@ def seek_row_bookmark(call: Call) -> Fields:
 
 
 def seek_row_fractional(call: Call) -> Fields:
-    table, request = _table(call), call.request
+    table, request = _read(call), call.request
     numerator, denominator = request["Numerator"], request["Denominator"]
     if not denominator:
         raise RopError(INVALID_PARAMETER)
@@ -211,11 +216,11 @@ def free_bookmark(call: Call) -> Fields:
 
 
 def query_columns_all(call: Call) -> Fields:
-    return {"PropertyTags": _table(call).source.all_tags()}
+    return {"PropertyTags": _read(call).source.all_tags()}
 
 
 def find_row(call: Call) -> Fields:
-    table, request = _table(call, "contents", "hierarchy", "rules"), call.request
+    table, request = _read(call, "contents", "hierarchy", "rules"), call.request
     columns, restriction = table.needed_columns(), checked(request["RestrictionData"])
     if request["Origin"] > CUSTOM:
         raise RopError(INVALID_PARAMETER)

@@ -127,10 +127,14 @@ class Client:
         while at < len(data):
             definition = ROPS[data[at]] if data[at] != 0x20 else BY_NAME["RopGetMessageStatus"]
             code = int.from_bytes(data[at + 2 : at + 6], "little") if definition.has_return_value else 0
-            value, at = parse(definition.response_layout(code), data, at, logon_flags=1, **params)
+            given = params
+            if definition.name == "RopNotify":
+                given = {"columns": self.columns.get(int.from_bytes(data[at + 1 : at + 5], "little"), ())}
+            value, at = parse(definition.response_layout(code), data, at, logon_flags=1, **given)
             value["Name"] = definition.name
             if definition.name == "RopNotify":
                 self.notified.append(value["NotificationData"])
+                self.notified[-1]["Handle"] = value["NotificationHandle"]
             else:
                 found.append(value)
         return found

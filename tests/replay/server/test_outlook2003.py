@@ -81,7 +81,7 @@ def test_a_rule_files_a_message(client: Client, logon: Any) -> None:
     assert told["RecipientRows"] == opened["RecipientRows"]
     steps.handles = [folder, target]
     (saved,) = steps.send(("RopSaveChangesMessage", {"ResponseHandleIndex": 0, "InputHandleIndex": 1, "SaveFlags": 2}))
-    assert [one["NotificationFlags"] for one in client.told()] == [0x8004]
+    assert [one["NotificationFlags"] for one in client.told()] == [0x8004, 0x3010]
     steps.handles = [folder, target, handle, NONE]
     steps.send(
         ("RopRelease", {"InputHandleIndex": 0}),
@@ -101,7 +101,7 @@ def test_a_rule_files_a_message(client: Client, logon: Any) -> None:
         ("RopDeleteMessages", {"InputHandleIndex": 1, **deletion}),
     )
     assert not gone["PartialCompletion"]
-    assert [one["NotificationFlags"] for one in client.told()] == [0x8008]
+    assert [one["NotificationFlags"] for one in client.told()] == [0x8008, 0x3010]
     filed = client.open_message(handle, deleted, saved["MessageId"])["Handle"]
     assert client.get(filed, 0x0037001E, 0x1000001F, 0x0C1A001E, 0x10830003) == [
         "Claim 250 cards FREE!", "Text\r\n" * 50, "Sender", 1,
