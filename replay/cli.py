@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from dissector.cli import Engine, EngineOption, Prefs, Where, emit, preferences, run
+from dissector.cli import Engine, EngineOption, Prefs, Where, preferences, run
+from dissector.cli_output import emit
 from replay.errors import EXIT_CODES, ReplayError
 
 app = typer.Typer(
@@ -75,6 +76,14 @@ Keytab = Annotated[Path | None, typer.Option("--keytab", metavar="FILE", help="L
 AuthOption = Annotated[Auth, typer.Option("--auth", help="auto takes the strongest of what the server offers.")]
 Mailbox = Annotated[
     str, typer.Option("--mailbox", metavar="DN", help="Mailbox DN of the live user; default: the user.")
+]
+Autodiscover = Annotated[
+    str,
+    typer.Option(
+        "--autodiscover",
+        metavar="ADDRESS",
+        help="Ask autodiscover for endpoint and mailbox DN of this e-mail address: at --server, else at its domain.",
+    ),
 ]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Do not verify the server's certificate.")]
 Authority = Annotated[
@@ -166,6 +175,7 @@ def run_command(
     keytab: Keytab = None,
     auth: AuthOption = Auth.AUTO,
     mailbox: Mailbox = "",
+    autodiscover: Autodiscover = "",
     form: Annotated[Form, typer.Option("-T", help="Form of the report on standard output.")] = Form.TEXT,
     reports: Annotated[
         list[Path] | None,
@@ -214,17 +224,32 @@ def run_command(
         with given.steps(chosen) as steps:
             emit(plan_lines(steps, given.capture, given.digest, str(chosen)))
         return
-    for value, option in ((server, "--server"), (user, "--user")):
+    for value, option in ((server or autodiscover, "--server"), (user, "--user")):
         if not value:
             raise typer.BadParameter("is needed (but for --dry-run)", param_hint=option)
-    endpoint(server, user)
+    if not autodiscover:
+        endpoint(server, user)
     credentials = credentials_of(user, password_env, bearer_env, keytab, auth)
+    limits = Limits(silence=silence, request=limit)
+    if autodiscover:
+        from replay.transport.autodiscover import discover
+
+        try:
+            found = discover(
+                autodiscover, credentials, server, verify=not insecure, ca=ca, limits=limits,
+                allow=lambda host: confirm_host(host, "ask its autodiscover with the password", yes),
+            )  # fmt: skip
+        except ReplayError as error:
+            print(f"replay: {error}", file=sys.stderr)
+            raise typer.Exit(error.exit_code if by_cause else 2) from error
+        server, mailbox = found.server, mailbox or found.mailbox
+        print(f"replay: {found.asked} says {server}", file=sys.stderr)
+        endpoint(server, user)
     may_write = may_write_to(server, write, yes)
     if seed and not may_write:
         raise ReplayError("--seed writes to the server: it needs --write")
     for path in reports or ():
         check_writable(path)
-    limits = Limits(silence=silence, request=limit)
     target = Target(server, credentials, mailbox, not insecure, ca, limits)
     manner = Manner(stop_on.value if stop_on is not None else "", speed is Speed.ORIGINAL)
     with ExitStack() as stack:
@@ -251,18 +276,22 @@ def may_write_to(server: str, write: bool, yes: bool) -> bool:
     """Whether what writes is sent. Asks before a server that is not this machine; ReplayError where it cannot."""
     from urllib.parse import urlsplit
 
+    what = "replay to it, and write to the mailbox" if write else "replay what only reads to it"
+    return confirm_host(urlsplit(server).hostname or "", what, yes) or write
+
+
+def confirm_host(host: str, what: str, yes: bool) -> bool:
+    """Ask before something is done to another machine. True: it is this one. Raises ReplayError where it may not be."""
     from replay.transport.auth import is_loopback
 
-    host = urlsplit(server).hostname or ""
     if is_loopback(host):
         return True
     if not yes:
         if not sys.stdin.isatty():
             raise ReplayError(f"{host} is not this machine: confirm with --yes")
-        what = "replay to it, and write to the mailbox" if write else "replay what only reads to it"
         if not typer.confirm(f"{host} is not this machine. {what.capitalize()}?", err=True):
             raise ReplayError("not confirmed")
-    return write
+    return False
 
 
 def target_of(server: str, credentials: Any, mailbox: str, insecure: bool, ca: str | None) -> Any:

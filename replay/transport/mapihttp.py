@@ -7,6 +7,7 @@ says PENDING it is waited for, up to a limit; silence has a limit of its own.
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 import uuid
@@ -42,6 +43,9 @@ BUSY = frozenset({429, 503})
 MOST_RETRIES, FIRST_DELAY, LONGEST_DELAY = 3, 1.0, 30.0
 """How often a request that was never carried out is sent again, and seconds between; Connect's answer tells more."""
 
+RPC = re.compile(r"(rpc|ncacn|ncalrpc)\w*(\+\w+)?:", re.IGNORECASE)
+NO_RPC = "RPC is not supported as a target, only MAPI over HTTP (http://, https://), whatever was captured"
+
 META_TAGS = (b"PROCESSING", b"PENDING", b"DONE")
 
 
@@ -74,12 +78,10 @@ class _Session:
 
 def endpoint(url: str, user: str) -> str:
     """The mailbox endpoint: as given, or /mapi/emsmdb/ with the user's MailboxId where url names only a host."""
-    if url.startswith(("rpc:", "rpch:", "ncacn_ip_tcp:", "ncacn_http:")):
-        raise ReplayError(
-            f"--server {url!r}: RPC is not supported as a target, only MAPI over HTTP (http://, https://)"
-        )
     try:
         parts = urlsplit(url)
+        if RPC.match(url) or parts.path.lower().endswith("rpcproxy.dll"):
+            raise ReplayError(f"--server {url!r}: {NO_RPC}")
         httpx.URL(url)
         known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except (ValueError, httpx.InvalidURL) as error:
@@ -113,7 +115,7 @@ class MapiHttp:
     ) -> None:
         self._url = endpoint(url, credentials.user)
         self._credentials = credentials
-        self._tls = _tls(verify, ca)
+        self._tls = tls_context(verify, ca)
         self._limits = limits or Limits()
         self._recorder, self._pause, self._transport = recorder, pause, transport
         self._sessions: dict[int, _Session] = {}
@@ -206,7 +208,7 @@ class MapiHttp:
                         )
                 whole = True
         except httpx.HTTPError as error:
-            raise self._failure(outgoing, error, bytes(body)) from error
+            raise failure_of(self._what(outgoing), error, bytes(body), self._limits) from error
         finally:
             self._record(outgoing, session, headers, response, bytes(body), began, whole)
         request = _message("request", _request_line(response), response.request, outgoing.body, began)
@@ -240,32 +242,6 @@ class MapiHttp:
         if told.diagnostic is not None or not data or (data.startswith(META_TAGS) and not told.offset):
             raise ClosedError(f"{what}: the answer ends before it is DONE")
         return None
-
-    def _failure(self, outgoing: Outgoing, error: httpx.HTTPError, body: bytes) -> ReplayError:
-        what = self._what(outgoing)
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                return CertificateError(
-                    f"{what}: the server's certificate does not verify: {cause.verify_message or cause}; give its "
-                    "authority with --ca FILE, or do without with --insecure"
-                )
-            if isinstance(cause, ssl.SSLError):
-                return ProtocolError(f"{what}: TLS fails: {cause.reason or cause}")
-            cause = cause.__cause__ or cause.__context__
-        if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
-            return UnreachableError(f"{what}: no connection after {self._limits.connect:g} s")
-        if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
-            said = "the server stopped answering" if body else "the server does not answer"
-            return SilenceError(f"{what}: {said}; nothing came for {self._limits.silence:g} s")
-        if isinstance(error, httpx.ConnectError):
-            return UnreachableError(f"{what}: cannot connect ({error})")
-        if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError):
-            where = f"in mid-answer, behind {len(body)} bytes" if body else "without an answer"
-            if "illegal" in str(error).lower() or "malformed" in str(error).lower():
-                return ProtocolError(f"{what}: the answer is no HTTP ({error})")
-            return ClosedError(f"{what}: the server closed the connection {where}")
-        return ReplayError(f"{what}: {error or type(error).__name__}")
 
     def _record(
         self,
@@ -320,7 +296,34 @@ def _cut(body: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(body), body) if body else b""
 
 
-def _tls(verify: bool, ca: str | None) -> ssl.SSLContext:
+def failure_of(what: str, error: httpx.HTTPError, body: bytes, limits: Limits) -> ReplayError:
+    """Why a request got no answer, in words that begin with `what`. body: what came of the answer."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return CertificateError(
+                f"{what}: the server's certificate does not verify: {cause.verify_message or cause}; give its "
+                "authority with --ca FILE, or do without with --insecure"
+            )
+        if isinstance(cause, ssl.SSLError):
+            return ProtocolError(f"{what}: TLS fails: {cause.reason or cause}")
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
+        return UnreachableError(f"{what}: no connection after {limits.connect:g} s")
+    if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
+        said = "the server stopped answering" if body else "the server does not answer"
+        return SilenceError(f"{what}: {said}; nothing came for {limits.silence:g} s")
+    if isinstance(error, httpx.ConnectError):
+        return UnreachableError(f"{what}: cannot connect ({error})")
+    if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError):
+        where = f"in mid-answer, behind {len(body)} bytes" if body else "without an answer"
+        if "illegal" in str(error).lower() or "malformed" in str(error).lower():
+            return ProtocolError(f"{what}: the answer is no HTTP ({error})")
+        return ClosedError(f"{what}: the server closed the connection {where}")
+    return ReplayError(f"{what}: {error or type(error).__name__}")
+
+
+def tls_context(verify: bool, ca: str | None) -> ssl.SSLContext:
     """Certificates are verified by the system's authorities (or SSL_CERT_FILE), unless told otherwise."""
     try:
         context = ssl.create_default_context(cafile=ca)
