@@ -77,10 +77,12 @@ class OpenCapture:
         """Synchronizations as records, each when its context is gone."""
         yield from records(self.exchanges())
 
-    def findings(self, rules: Collection[str] | None = None) -> Iterator[Finding]:
-        """What went wrong, and notes; rules: the names of those that are wanted (diagnose.RULES has all)."""
+    def findings(self, rules: Collection[str] | None = None, *, thorough: bool = False) -> Iterator[Finding]:
+        """What went wrong, and notes; rules: the names of those that are wanted (diagnose.RULES has all). thorough: read
+        every element of every message; else those of big captures are passed over (diagnose.Diagnosis).
+        """
         with self._reading() as dissection:
-            yield from diagnose(dissection, rules)
+            yield from diagnose(dissection, rules, thorough=thorough)
 
     def explain(self, message: str) -> list[Life]:
         """What every synchronization did to a message or folder, and why: by id, source key or part of the subject."""

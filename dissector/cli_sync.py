@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -17,10 +17,11 @@ from dissector.cli import (
     app,
     coloured,
     complain,
-    emit,
     opened,
     pick,
+    row_test,
 )  # fmt: skip
+from dissector.cli_output import emit
 
 
 def _palette() -> Any:
@@ -29,8 +30,8 @@ def _palette() -> Any:
     return COLOUR if coloured() else PLAIN
 
 
-def json_object(name: str, items: Iterator[str]) -> Iterator[str]:
-    """A JSON object with one array, an element a line, written as it comes."""
+def json_object(name: str, items: Iterator[str], more: Callable[[], str] = lambda: "") -> Iterator[str]:
+    """A JSON object with one array, an element a line, written as it comes. more: further members, asked at the end."""
     yield f'{{"{name}":['
     last = None
     for item in items:
@@ -39,35 +40,64 @@ def json_object(name: str, items: Iterator[str]) -> Iterator[str]:
         last = item
     if last is not None:
         yield last
-    yield "]}"
+    yield f"]{more()}}}"
 
 
-@app.command(epilog="Example: dissector sync outlook.pcap --session 3")
+@app.command(
+    epilog="Examples: dissector sync outlook.pcap --session 3    "
+    "dissector sync outlook.pcap -Y 'folder == Inbox and new > 0'    ... -Y 'session == 2 and not complete'"
+)
 def sync(
     capture: Capture = None,
     read_file: ReadFile = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "-Y", metavar="EXPR", help="Only synchronizations that match, e.g. 'direction == upload and refused > 0'."
+        ),
+    ] = None,
     form: Annotated[Brief, typer.Option("-T", help="Output format.")] = Brief.TEXT,
     session: Annotated[
-        int | None, typer.Option("--session", metavar="N", min=1, help="Only this synchronization, by its number.")
+        int | None,
+        typer.Option(
+            "--session",
+            metavar="N",
+            min=1,
+            help="Only this synchronization: the number behind # in the text, id in JSON. It is not the number of a "
+            "MAPI session; for that use -Y 'session == N'.",
+        ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="List every message in the text, not only the first.")] = False,
     prefs: Prefs = None,
     engine: EngineOption = Engine.AUTO,
 ) -> None:
     """Synchronizations as they went: the client's state, what came down or went up, the new state."""
+    from dissector.errors import DissectorError
     from dissector.session.sync import records
     from dissector.views.json import dumps
-    from dissector.views.sync import SHOWN_CHANGES, sync_json, sync_lines, with_origins
+    from dissector.views.sync import FIELDS, SHOWN_CHANGES, sync_json, sync_lines, with_origins
 
+    test = row_test(where, FIELDS)
     dissection, bar = opened(pick(capture, read_file), engine, prefs)
+    count = shown = 0
+
+    def picked() -> Iterator[Any]:
+        nonlocal count, shown
+        for pair in with_origins(records(dissection.exchanges())):
+            count += 1
+            if (session is None or pair[0].number == session) and test(pair):
+                shown += 1
+                yield pair
+        if count and not shown and session is not None:
+            raise DissectorError(f"no synchronization has the number {session}; there are #1 to #{count}")
+
     with dissection:
-        told = with_origins(records(dissection.exchanges()))
-        chosen = (pair for pair in told if session is None or pair[0].number == session)
+        chosen = picked()
         try:
             if form is Brief.JSON:
                 emit(json_object("sessions", (dumps(sync_json(*pair)) for pair in chosen)))
             else:
-                emit(sync_lines(chosen, _palette(), None if every else SHOWN_CHANGES))
+                emit(sync_lines(chosen, _palette(), None if every else SHOWN_CHANGES, lambda: count))
         finally:
             bar.close()
         complain(dissection)
@@ -82,25 +112,33 @@ def diagnose(
     rules: Annotated[
         list[str] | None, typer.Option("--rule", metavar="NAME", help="Only this rule (repeatable).")
     ] = None,
+    thorough: Annotated[
+        bool,
+        typer.Option(
+            "--thorough",
+            help="Read every element of every message. Without it, messages of big captures are passed over where no "
+            "rule but those about the grammar needs them.",
+        ),
+    ] = False,
     listed: Annotated[bool, typer.Option("--list", help="Name the rules, and what each finds.")] = False,
     prefs: Prefs = None,
     engine: EngineOption = Engine.AUTO,
 ) -> None:
     """What went wrong: findings with severity, frame, evidence and what to do next. Exit code 1 where there is one."""
-    from dissector.diagnose import as_json
-    from dissector.diagnose import diagnose as found
+    from dissector.diagnose import Diagnosis, as_json
     from dissector.views.findings import finding_lines, rule_lines
     from dissector.views.json import dumps
 
     if listed:
         emit(rule_lines())
         return
+    diagnosis = Diagnosis(rules, thorough=thorough)
     dissection, bar = opened(pick(capture, read_file), engine, prefs)
     bad = False
 
     def told() -> Iterator[Any]:
         nonlocal bad
-        for finding in found(dissection, rules):
+        for finding in diagnosis.run(dissection):
             bad = bad or not finding.is_note
             yield finding
 
@@ -108,9 +146,10 @@ def diagnose(
         try:
             if form is Brief.JSON:
                 shown = (one for one in told() if notes or not one.is_note)
-                emit(json_object("findings", (dumps(as_json(one)) for one in shown)))
+                lines = (dumps(as_json(one)) for one in shown)
+                emit(json_object("findings", lines, lambda: f',"passed_over":{diagnosis.passed}'))
             else:
-                emit(finding_lines(told(), _palette(), notes))
+                emit(finding_lines(told(), _palette(), notes, lambda: diagnosis.passed))
         finally:
             bar.close()
         complain(dissection)
@@ -152,7 +191,9 @@ def state(
         known = ", ".join(dict.fromkeys(line.folder_name or line.folder for line in every))
         raise DissectorError(f"no synchronization of a folder {folder!r}; there are some of {known or 'no folder'}")
     if between is not None:
-        wanted = [line for line in lines if all(line.point(name) is not None for name in between)] or lines[:1]
+        wanted = [line for line in lines if all(line.point(name) is not None for name in between)]
+        if not wanted:
+            raise DissectorError(_not_comparable(every, lines, between))
         if form is Brief.JSON:
             emit([dumps_pretty({"differences": [between_json(line, *between) for line in wanted]})])
         else:
@@ -162,6 +203,17 @@ def state(
         emit([dumps_pretty({"folders": [timeline_json(line) for line in lines]})])
     else:
         emit(state_lines(lines, _palette()))
+
+
+def _not_comparable(every: list[Any], lines: list[Any], between: tuple[str, str]) -> str:
+    """Why two states cannot be compared: one is not there, or they are of different folders."""
+    of = {name: [line for line in every if line.point(name) is not None] for name in between}
+    for name, found in of.items():
+        if not found:
+            known = ", ".join(point.name for line in lines for point in line.points)
+            return f"no state is called {name!r}; there are {known or 'none'}"
+    texts = [f"{name} is of {of[name][0].folder_name or of[name][0].folder}" for name in between]
+    return f"{' and '.join(texts)}: states of different folders, kinds or clients cannot be compared"
 
 
 @app.command(

@@ -5,33 +5,44 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from dissector.diagnose import handles, imports, state, streams, transport
-from dissector.diagnose.base import RULES, Case, Finding, Hit, Rule, Severity
+from dissector.diagnose import answers, handles, imports, state, streams, transport
+from dissector.diagnose.base import RULES, Case, Finding, Hit, Rule, Severity, Unanswered
 from dissector.diagnose.transport import WAITS
 from dissector.errors import DissectorError
 from dissector.pipeline import Dissection
+from dissector.session.account import Allowance
 from dissector.session.exchange import Exchange
+from dissector.session.stream import Stream
+from dissector.session.streams import Streams
 from dissector.session.sync import Recorder
 from dissector.session.syncrecord import SyncRecord
 
 __all__ = ["RULES", "Case", "Diagnosis", "Finding", "Rule", "Severity", "diagnose"]
 
-MODULES = (state, streams, imports, handles, transport)
+MODULES = (state, streams, imports, handles, transport, answers)
 """Importing them registered the rules."""
 KEPT = 100
+EXACT = 20_000
+"""Elements of FastTransfer streams (some ten megabytes of mail) that are read one by one before only outlines are."""
 
 
 class Diagnosis:
-    """Fed with exchanges in order: exchange() and finish() give the findings. rules: names; None means all."""
+    """Fed with exchanges in order: exchange() and finish() give the findings. rules: names; None means all.
 
-    def __init__(self, rules: Collection[str] | None = None) -> None:
+    thorough: read every element of every stream. Otherwise only the first EXACT of a capture are read one by one, and
+    of the rest the bodies of messages are passed over: what breaks the grammar within them is not seen there.
+    """
+
+    def __init__(self, rules: Collection[str] | None = None, *, thorough: bool = False) -> None:
         chosen = _chosen(rules)
-        self.case = Case(Recorder())
+        self.case = Case(Recorder(Streams(allowance=None if thorough else Allowance(EXACT))))
         self._sync = [one for one in chosen if one.on == "sync"]
         self._change = {
             direction: [one for one in chosen if one.on in ("change", f"{direction}ed")]
             for direction in ("download", "upload")
         }
+        self.passed = 0
+        """Bytes of messages in streams that were passed over, so far."""
         self._stream = [one for one in chosen if one.on == "stream"]
         self._exchange = [one for one in chosen if one.on == "exchange"]
         self._misuse = [one for one in chosen if one.on == "misuse"]
@@ -45,11 +56,15 @@ class Diagnosis:
         """What is found with this exchange. The exchange counts only when the findings were run through."""
         case, call = self.case, exchange.call
         session = exchange.session.number if exchange.session is not None else None
+        rpc = call.transport != "mapi-http"
+        case.exchanges += 1
         for one in self._exchange:
-            yield from _findings(one, one.check(case, exchange), session)
+            for hit in one.check(case, exchange):
+                yield _finding(one, hit._replace(rpc=rpc), session, None)
         request = call.request
         if request is not None and call.response is None and call.name not in WAITS and len(case.unanswered) < KEPT:
-            case.unanswered.append((request.frame, exchange.number, request.time, call.name))
+            case.unanswered.append(Unanswered(request.frame, exchange.number, request.time, call.name, rpc))
+        case.failures.exchange(exchange, session)
         if exchange.time >= case.last[1]:
             case.last = exchange.frame, exchange.time
         for rop in exchange.rops:
@@ -74,37 +89,54 @@ class Diagnosis:
         if dissection is not None:
             case.missing, case.holes = dissection.tcp.missing, dissection.tcp.gaps
             case.truncated = dissection.capture.summary.truncated
+            case.closed = [one.label for one in dissection.tally.opaque if one.kind == "tls"]
         for one in self._end:
             yield from _findings(one, one.check(case), None)
 
+    def run(self, dissection: Dissection) -> Iterator[Finding]:
+        """All findings of an open capture, in the order in which they become certain."""
+        for exchange in dissection.exchanges():
+            yield from self.exchange(exchange)
+        yield from self.finish(dissection)
+
     def _streams(self) -> Iterator[Finding]:
         for stream in self.case.recorder.ended:
+            self.passed += stream.account.passed
             for one in self._stream:
-                yield from _findings(one, one.check(self.case, stream), stream.session)
+                for hit in one.check(self.case, stream):
+                    yield _finding(one, as_read(hit, stream), stream.session, None)
 
     def _record(self, record: SyncRecord) -> Iterator[Finding]:
         case = self.case
         origin = case.history.origin(record)
         for one in self._sync:
-            yield from _findings(one, one.check(case, record, origin), record.session, record.number)
+            for hit in one.check(case, record, origin):
+                yield _finding(one, as_read(hit, record.stream), record.session, record.number)
         rules = self._change[record.direction]
         for change in record.changes:
             before = case.versions.last(change.source_key)
             for one in rules:
                 for hit in one.check(case, record, change, before):
-                    yield _finding(one, hit, record.session, record.number)
+                    yield _finding(one, as_read(hit, record.stream), record.session, record.number)
             case.versions.learn(record, change)
         case.history.add(record)
 
 
-def diagnose(dissection: Dissection, rules: Collection[str] | None = None) -> Iterator[Finding]:
+def diagnose(
+    dissection: Dissection, rules: Collection[str] | None = None, *, thorough: bool = False
+) -> Iterator[Finding]:
     """The findings of an open capture, in the order in which they become certain. Raises DissectorError for a rule
     that does not exist.
     """
-    diagnosis = Diagnosis(rules)
-    for exchange in dissection.exchanges():
-        yield from diagnosis.exchange(exchange)
-    yield from diagnosis.finish(dissection)
+    yield from Diagnosis(rules, thorough=thorough).run(dissection)
+
+
+def as_read(hit: Hit, stream: Stream) -> Hit:
+    """A hit about a stream; where that was not read element by element, it says so."""
+    if not stream.account.passed:
+        return hit
+    told = {"read": "bodies of messages were passed over; --thorough reads every element"}
+    return hit._replace(evidence={**hit.evidence, **told})
 
 
 def _chosen(names: Collection[str] | None) -> list[Rule]:
@@ -124,8 +156,8 @@ def _findings(rule: Rule, hits: Iterable[Hit], session: int | None, sync: int | 
 def _finding(rule: Rule, hit: Hit, session: int | None, sync: int | None) -> Finding:
     return Finding(
         hit.severity or rule.severity, rule.name, hit.frame, hit.exchange, hit.message, hit.evidence,
-        f"{hit.advice}{rule.advice}" if hit.advice.endswith(": ") else hit.advice or rule.advice, rule.spec,
-        session, sync,
+        f"{hit.advice}{rule.advice}" if hit.advice.endswith(": ") else hit.advice or rule.advice,
+        rule.rpc_spec if hit.rpc and rule.rpc_spec else rule.spec, session, sync,
     )  # fmt: skip
 
 

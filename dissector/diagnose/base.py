@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
+from dissector.diagnose.failures import Failures
 from dissector.grammar.names import error_meaning, error_name
 from dissector.model.idset import IdSet, ranges_text
 from dissector.session.handles import Handles
@@ -31,7 +32,7 @@ class Severity(Enum):
 class Hit(NamedTuple):
     """Where a rule found something. evidence: facts by name. severity, advice: where they differ from the rule's.
 
-    An advice that ends with a colon and a space goes before the rule's own.
+    An advice that ends with a colon and a space goes before the rule's own. rpc: it is about a call over RPC.
     """
 
     frame: int
@@ -40,6 +41,7 @@ class Hit(NamedTuple):
     evidence: Mapping[str, str] = {}
     severity: Severity | None = None
     advice: str = ""
+    rpc: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Rule:
     """on: what the function is called with besides the Case: "sync" (SyncRecord, Origin); "change", "downloaded" or
     "uploaded" (SyncRecord, SyncChange, the Version before or None); "stream" (Stream); "exchange" (Exchange); "rop"
     (Exchange, Rop; only the ROPs in `rops`); "misuse" (Exchange, Misuse); "end" (nothing). about: what it finds, in a
-    sentence.
+    sentence. spec: the section it rests on; rpc_spec: the one for calls over RPC, where that is another.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Rule:
     advice: str
     check: Callable[..., Iterable[Hit]]
     rops: tuple[int, ...] = ()
+    rpc_spec: str = ""
 
 
 RULES: dict[str, Rule] = {}
@@ -87,17 +90,27 @@ Check = Callable[..., Iterator[Hit]]
 
 
 def rule(
-    name: str, severity: Severity, on: str, spec: str, advice: str, *, rops: tuple[int, ...] = ()
+    name: str, severity: Severity, on: str, spec: str, advice: str, *, rops: tuple[int, ...] = (), rpc_spec: str = ""
 ) -> Callable[[Check], Check]:
     """Register a function as a rule. The first line of its docstring says what it finds."""
 
     def register(check: Check) -> Check:
         assert name not in RULES, name
         about = (check.__doc__ or "").strip().partition("\n")[0]
-        RULES[name] = Rule(name, severity, on, spec, about, advice, check, rops)
+        RULES[name] = Rule(name, severity, on, spec, about, advice, check, rops, rpc_spec)
         return check
 
     return register
+
+
+class Unanswered(NamedTuple):
+    """A call without a response."""
+
+    frame: int
+    exchange: int
+    time: float
+    name: str
+    rpc: bool
 
 
 @dataclass(slots=True)
@@ -105,8 +118,9 @@ class Case:
     """All that is known when a rule is called. memory: what one rule remembers, by its name.
 
     gaps: how many messages or streams are not complete in the capture so far. last: frame and time of the latest
-    call. unanswered: (frame, exchange, time, name) of the first calls without response. missing, holes: bytes that
-    TCP connections lack, and in how many places; truncated: frames that were cut.
+    call. unanswered: the first calls without response. failures: what ROPs and calls returned. exchanges: how many
+    there were. missing, holes: bytes that TCP connections lack, and in how many places; truncated: frames that were
+    cut. closed: what TLS connections that were not opened are called.
     """
 
     recorder: Recorder
@@ -116,7 +130,10 @@ class Case:
     memory: dict[str, Any] = field(default_factory=dict)
     gaps: int = 0
     last: tuple[int, float] = (0, 0.0)
-    unanswered: list[tuple[int, int, float, str]] = field(default_factory=list)
+    unanswered: list[Unanswered] = field(default_factory=list)
+    failures: Failures = field(default_factory=Failures)
+    exchanges: int = 0
+    closed: list[str] = field(default_factory=list)
     missing: int = 0
     holes: int = 0
     truncated: int = 0
@@ -138,6 +155,11 @@ def code_meaning(code: int) -> str:
     """'ecNotFound (0x8004010F): no such object'"""
     meaning = error_meaning(code)
     return f"{code_text(code)}: {meaning}" if meaning else code_text(code)
+
+
+def counted(count: int, singular: str, plural: str = "") -> str:
+    """'1 hole', '2 holes'"""
+    return f"{count} {singular if count == 1 else plural or singular + 's'}"
 
 
 def set_text(idset: IdSet, limit: int = 8) -> str:

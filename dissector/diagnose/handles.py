@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from dissector.diagnose.base import Case, Hit, Severity, code_text, rule
+from dissector.diagnose.base import Case, Hit, Severity, code_text, counted, rule
 from dissector.session.exchange import Exchange, Rop
 from dissector.session.handles import Life, Misuse
 
@@ -81,7 +81,9 @@ def left_over(case: Case, session: int, left: list[Life], frame: int, exchange: 
         text = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
         first = next(one for one in left if one.kind != "logon")
         evidence = {"never released": text, "the first": f"{first.kind} by {first.rop}, frame {first.frame}"}
-        yield Hit(frame, exchange, f"session {session} {how} with {sum(kinds.values())} objects open", evidence)
+        yield Hit(
+            frame, exchange, f"session {session} {how} with {counted(sum(kinds.values()), 'object')} open", evidence
+        )
 
 
 @rule(

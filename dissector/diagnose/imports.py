@@ -14,6 +14,7 @@ from dissector.diagnose.base import (
     at_start,
     code_meaning,
     code_text,
+    counted,
     rule,
     set_text,
     sync_text,
@@ -123,7 +124,7 @@ def refusals_of(record: SyncRecord) -> Iterator[tuple[int, int, int, str]]:
     for rop, group in groupby(record.operations, key=lambda one: (one.rop, one.exchange, one.frame, one.code)):
         name, exchange, frame, code = rop
         if code:
-            yield code, frame, exchange, f"{name} for {sum(len(one.keys) for one in group)} objects"
+            yield code, frame, exchange, f"{name} for {counted(sum(len(one.keys) for one in group), 'object')}"
 
 
 @rule(
@@ -201,6 +202,8 @@ def collector_without_state(case: Case, record: SyncRecord, origin: Origin) -> I
 
 def list_trouble(key: Xid | None, pcl: PredecessorChangeList) -> str:
     """What is wrong with a predecessor change list; '' when nothing is."""
+    if len(pcl) == 1 and pcl[0] == key:
+        return ""
     spaces = [xid.namespace.bytes_le for xid in pcl]
     if len(set(spaces)) < len(spaces):
         return "one namespace comes twice"
@@ -344,7 +347,7 @@ def delete_of_unknown(case: Case, record: SyncRecord, origin: Origin) -> Iterato
         ]  # fmt: skip
         if strange:
             evidence = {"keys": ", ".join(map(str, strange[:SHOWN])), "known ids": set_text(known)}
-            message = f"{sync_text(record)} deletes {len(strange)} objects that it was not given"
+            message = f"{sync_text(record)} deletes {counted(len(strange), 'object')} that it was not given"
             yield Hit(operation.frame, operation.exchange, message, evidence)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dissector.diagnose.base import Case, Hit, Severity, at_end, at_start, rule, set_text, sync_text
+from dissector.diagnose.base import Case, Hit, Severity, at_end, at_start, counted, rule, set_text, sync_text
 from dissector.grammar.idset import SET_FORMS, read_idset
 from dissector.model.icsstate import IcsState
-from dissector.model.idset import EMPTY, IdSet
+from dissector.model.idset import EMPTY, IdSet, find
 from dissector.session.history import Origin
+from dissector.session.replicas import GlobalId
 from dissector.session.syncrecord import SyncChange, SyncRecord
 from dissector.session.versions import object_text
 
@@ -122,7 +123,7 @@ def state_upload_split(case: Case, record: SyncRecord, origin: Origin) -> Iterat
         return
     assert record.final is not None
     evidence = {
-        f"{upload.name} came in": f"{len(upload.parts)} parts, {upload.size} bytes"
+        f"{upload.name} came in": f"{len(upload.parts)} parts, {counted(upload.size, 'byte')}"
         for upload in record.stream.states
         if len(upload.parts) > 1
     }
@@ -186,10 +187,47 @@ def given_keeps_deleted(case: Case, record: SyncRecord, origin: Origin) -> Itera
         yield Hit(*at_end(record), message, {"deleted and kept": set_text(kept)})
 
 
-def misplaced(record: SyncRecord) -> Iterator[tuple[SyncChange, str]]:
+class Within:
+    """Whether ids are in a set, asked of many ids that lie close together."""
+
+    __slots__ = ("high", "idset", "low", "replica")
+
+    def __init__(self, idset: IdSet) -> None:
+        self.idset = idset
+        self.replica: object = None
+        self.low = self.high = 0
+
+    def __call__(self, id_: GlobalId) -> bool:
+        replica, counter = id_
+        if replica is self.replica and self.low <= counter <= self.high:
+            return True
+        found = find(self.idset.ranges(replica), counter)
+        if found is None:
+            return False
+        self.replica, self.low, self.high = replica, found.low, found.high
+        return True
+
+
+def uncovered(case: Case, record: SyncRecord) -> list[SyncChange]:
+    """Changes of a download that its final state does not hold as it should."""
+    known: tuple[SyncRecord, list[SyncChange]] | None = case.memory.get("uncovered")
+    if known is not None and known[0] is record:
+        return known[1]
+    assert record.final is not None
+    given, seen, seen_fai = Within(record.final.given), Within(record.final.seen), Within(record.final.seen_fai)
+    found = [
+        one for one in record.changes
+        if (one.id is not None and not given(one.id))
+        or (one.version is not None and not (seen_fai if one.fai else seen)(one.version))
+    ]  # fmt: skip
+    case.memory["uncovered"] = record, found
+    return found
+
+
+def misplaced(case: Case, record: SyncRecord) -> Iterator[tuple[SyncChange, str]]:
     """Changes whose number the final state has in the set of the other kind of message only."""
     assert record.final is not None
-    for one in record.changes:
+    for one in uncovered(case, record):
         if one.version is None or one.fai is None or record.kind != "contents":
             continue
         seen, fai = one.version in record.final.seen, one.version in record.final.seen_fai
@@ -207,7 +245,7 @@ def seen_set_mixed_up(case: Case, record: SyncRecord, origin: Origin) -> Iterato
     if record.final is None:
         return
     if record.direction == "download":
-        found = list(misplaced(record))
+        found = list(misplaced(case, record))
         for one, where in found[:SHOWN]:
             kind = "an FAI" if one.fai else "a normal"
             message = f"{object_text(one)} is {kind} message, but its change number is in {where} only"
@@ -238,9 +276,9 @@ def change_outside_state(case: Case, record: SyncRecord, origin: Origin) -> Iter
     """Something was sent whose id or change number the final state does not hold."""
     if record.final is None or record.direction != "download" or not record.final_given:
         return
-    elsewhere = {id(one) for one, _ in misplaced(record)}
+    elsewhere = {id(one) for one, _ in misplaced(case, record)}
     found = 0
-    for one in record.changes:
+    for one in uncovered(case, record):
         evidence = {}
         if one.id is not None and one.id not in record.final.given and one.id not in record.gone:
             evidence["id not in MetaTagIdsetGiven"] = f"0x{one.id[1]:X} of {one.id[0]}"
@@ -274,9 +312,9 @@ def outside_range(case: Case, record: SyncRecord, origin: Origin) -> Iterator[Hi
     """A change number or id lies outside what its replica has given out so far."""
     if record.final is None or record.direction != "download":
         return
-    elsewhere = {id(one) for one, _ in misplaced(record)}
+    elsewhere = {id(one) for one, _ in misplaced(case, record)}
     found = 0
-    for one in record.changes:
+    for one in uncovered(case, record):
         seen = record.final.seen_fai if one.fai else record.final.seen
         bad = one.version is not None and id(one) not in elsewhere and beyond(one, seen)
         if one.id is not None and one.id[1] == 0:
@@ -306,9 +344,9 @@ def sent_again(case: Case, record: SyncRecord, origin: Origin) -> Iterator[Hit]:
         evidence = {f"change number in the uploaded {name}": version_text(one)}
         more = f" ({len(again)} such in {sync_text(record)})" if one is again[0] and len(again) > 1 else ""
         yield Hit(one.frame, one.exchange, f"{object_text(one)} was sent though the client has it{more}", evidence)
-    for one in record.changes:
-        seen = record.initial.seen_fai if one.fai else record.initial.seen
-        if one.status == "new" and one.version is not None and one.version in seen:
+    seen, seen_fai = Within(record.initial.seen), Within(record.initial.seen_fai)
+    for one in record.changes if record.initial.seen or record.initial.seen_fai else ():
+        if one.status == "new" and one.version is not None and (seen_fai if one.fai else seen)(one.version):
             message = f"{object_text(one)} came as new, with a change number that the client has seen"
             note = "Harmless where the object came into scope (a move, a wider restriction)."
             yield Hit(one.frame, one.exchange, message, {"change number": version_text(one)}, NOTE, note)

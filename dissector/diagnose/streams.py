@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dissector.diagnose.base import Case, Hit, Severity, at_end, at_start, code_meaning, rule, sync_text
+from dissector.diagnose.base import Case, Hit, Severity, at_end, at_start, code_meaning, counted, rule, sync_text
 from dissector.session.history import Origin
 from dissector.session.stream import Stream
 from dissector.session.syncrecord import SyncRecord
@@ -42,7 +42,7 @@ def stream_aborted(case: Case, stream: Stream) -> Iterator[Hit]:
     """A download was given up before it was done."""
     if stream.direction != "download" or stream.complete or lacking(stream) or stream.failures:
         return
-    evidence = {"came so far": f"{stream.size} bytes in {len(stream.buffers)} buffers"}
+    evidence = {"came so far": f"{counted(stream.size, 'byte')} in {counted(len(stream.buffers), 'buffer')}"}
     ends = stream.why.startswith(CAPTURE_ENDS) and not stream.why.startswith("nothing was fetched from it")
     message = f"{named(stream)} was never finished: {stream.why}"
     yield Hit(stream.last_frame, stream.last_exchange, message, evidence, NOTE if ends else None)
@@ -58,7 +58,7 @@ def fasttransfer_error(case: Case, stream: Stream) -> Iterator[Hit]:
     for failure in stream.failures[:SHOWN]:
         stray = not stream.opened_by and not stream.size and failure.code in NO_CONTEXT
         if failure.rop.startswith("RopFastTransfer") and not stray:
-            evidence = {"came so far": f"{stream.size} bytes, {stream.account.messages} messages"}
+            evidence = {"came so far": f"{counted(stream.size, 'byte')}, {counted(stream.account.messages, 'message')}"}
             message = f"{failure.rop} of {named(stream)} failed: {code_meaning(failure.code)}"
             yield Hit(failure.frame, failure.exchange, message, evidence)
 
@@ -98,7 +98,7 @@ def state_upload_broken(case: Case, stream: Stream) -> Iterator[Hit]:
 def backoff_storm(case: Case, stream: Stream) -> Iterator[Hit]:
     """The server put the client off again and again (ecServerBusy)."""
     if stream.backoffs >= STORM_COUNT or stream.backoff_ms >= STORM_MS:
-        message = f"{named(stream)}: the server put the client off {stream.backoffs} times"
+        message = f"{named(stream)}: the server put the client off {counted(stream.backoffs, 'time')}"
         yield Hit(stream.last_frame, stream.last_exchange, message, {"time to wait in all": f"{stream.backoff_ms} ms"})
 
 
@@ -115,7 +115,7 @@ def stuck_at_partial(case: Case, stream: Stream) -> Iterator[Hit]:
         row = row + 1 if buffer.length == 0 and buffer.status in (PARTIAL, NO_ROOM) else 0
         if row == EMPTY_IN_A_ROW:
             message = f"{named(stream)}: {row} empty buffers in a row with TransferStatus Partial"
-            yield Hit(buffer.frame, buffer.exchange, message, {"came so far": f"{stream.size} bytes"})
+            yield Hit(buffer.frame, buffer.exchange, message, {"came so far": counted(stream.size, "byte")})
             return
 
 
@@ -159,7 +159,7 @@ def done_without_state(case: Case, record: SyncRecord, origin: Origin) -> Iterat
 def error_in_stream(case: Case, record: SyncRecord, origin: Origin) -> Iterator[Hit]:
     """The server reports items that it could not send."""
     if record.errors:
-        message = f"{sync_text(record)}: the server could not send {record.errors} items"
+        message = f"{sync_text(record)}: the server could not send {counted(record.errors, 'item')}"
         yield Hit(*at_end(record), message)
 
 

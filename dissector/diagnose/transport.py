@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dissector.diagnose.base import Case, Hit, Severity, code_meaning, code_text, rule
+from dissector.diagnose.base import Case, Hit, Severity, code_meaning, code_text, counted, rule
 from dissector.grammar.names import enum_name
 from dissector.node import Severity as NodeSeverity
 from dissector.session.exchange import Exchange
@@ -94,8 +94,9 @@ def response_code(case: Case, exchange: Exchange) -> Iterator[Hit]:
 
 
 @rule(
-    "session-reopened", NOTE, "exchange", "MS-OXCMAPIHTTP 3.1.5.7",
+    "session-reopened", NOTE, "exchange", "MS-OXCMAPIHTTP 3.2.5.6",
     "The handles of the old session are lost, and what was under way in it has to be done again. See why it failed.",
+    rpc_spec="MS-OXCRPC 3.1.4.1",
 )  # fmt: skip
 def session_reopened(case: Case, exchange: Exchange) -> Iterator[Hit]:
     """A client opens a session anew after one of its sessions failed."""
@@ -155,8 +156,9 @@ def rpc_fault(case: Case, exchange: Exchange) -> Iterator[Hit]:
 
 
 @rule(
-    "call-failed", ERROR, "exchange", "MS-OXCRPC 3.1.4.2",
+    "call-failed", ERROR, "exchange", "MS-OXCMAPIHTTP 2.2.4",
     "No ROP of this request was carried out.",
+    rpc_spec="MS-OXCRPC 3.1.4.2",
 )  # fmt: skip
 def call_failed(case: Case, exchange: Exchange) -> Iterator[Hit]:
     """Connect, Execute or their RPC counterparts returned an error."""
@@ -189,8 +191,9 @@ def session_gone(case: Case, exchange: Exchange) -> Iterator[Hit]:
 
 
 @rule(
-    "call-retried", WARNING, "exchange", "MS-OXCMAPIHTTP 3.1.7.2",
+    "call-retried", WARNING, "exchange", "MS-OXCMAPIHTTP 3.1.7",
     "See why the first one failed. Where the server did carry it out and only the answer was lost, it is done twice.",
+    rpc_spec="MS-OXCRPC 3.2.4.4",
 )  # fmt: skip
 def call_retried(case: Case, exchange: Exchange) -> Iterator[Hit]:
     """A request that failed is sent again unchanged."""
@@ -219,6 +222,7 @@ def call_retried(case: Case, exchange: Exchange) -> Iterator[Hit]:
 @rule(
     "slow-call", WARNING, "exchange", "MS-OXCMAPIHTTP 2.2.3.3.9",
     "Users wait for this. Look at what the server did (X-ElapsedTime tells its own share), and at the network.",
+    rpc_spec="MS-OXCRPC 3.1.4.2",
 )  # fmt: skip
 def slow_call(case: Case, exchange: Exchange) -> Iterator[Hit]:
     """A call took ten seconds or longer."""
@@ -233,20 +237,24 @@ def slow_call(case: Case, exchange: Exchange) -> Iterator[Hit]:
 
 
 @rule(
-    "never-answered", WARNING, "end", "MS-OXCMAPIHTTP 3.1.7.2",
+    "never-answered", WARNING, "end", "MS-OXCMAPIHTTP 3.1.7",
     "The server or something between closed the connection or never answered. Look at time-outs of proxies, and at "
     "what the client sent next.",
+    rpc_spec="MS-OXCRPC 3.1.4.2",
 )  # fmt: skip
 def never_answered(case: Case) -> Iterator[Hit]:
     """A request was never answered, though the capture goes on."""
-    for frame, exchange, time, name in case.unanswered[:SHOWN]:
-        left = case.last[1] - time
+    for one in case.unanswered[:SHOWN]:
+        left = case.last[1] - one.time
         if left >= LATE:
-            message = f"{name} has no answer; the capture goes on for {left:.0f} s"
-            yield Hit(frame, exchange, message)
+            message = f"{one.name} has no answer; the capture goes on for {left:.0f} s"
+            yield Hit(one.frame, one.exchange, message, rpc=one.rpc)
         else:
-            message = f"{name} has no answer before the capture ends"
-            yield Hit(frame, exchange, message, severity=NOTE, advice="The capture was stopped here.")
+            message, advice = f"{one.name} has no answer before the capture ends", "The capture was stopped here."
+            yield Hit(one.frame, one.exchange, message, {}, NOTE, advice, one.rpc)
+    if len(case.unanswered) > SHOWN:
+        message = f"{counted(len(case.unanswered) - SHOWN, 'more call')} without an answer"
+        yield Hit(case.unanswered[SHOWN].frame, case.unanswered[SHOWN].exchange, message)
 
 
 @rule(
@@ -292,7 +300,9 @@ def stream_has_holes(case: Case, stream: Stream) -> Iterator[Hit]:
         case.gaps += 1
         message = f"stream {stream.number}: {holes[0].why}"
         more = {"holes": str(len(holes))} if len(holes) > 1 else {}
-        yield Hit(stream.first_frame, stream.exchange, message, {**more, "unread": f"{stream.account.skipped} bytes"})
+        yield Hit(
+            stream.first_frame, stream.exchange, message, {**more, "unread": counted(stream.account.skipped, "byte")}
+        )
 
 
 @rule(
@@ -302,7 +312,8 @@ def stream_has_holes(case: Case, stream: Stream) -> Iterator[Hit]:
 def packets_missing(case: Case) -> Iterator[Hit]:
     """TCP segments are missing in the capture, or frames were cut when they were captured."""
     if case.missing:
-        yield Hit(case.last[0], 0, f"{case.missing} bytes are missing in {case.holes} holes of TCP connections")
+        holes = counted(case.holes, "hole")
+        yield Hit(case.last[0], 0, f"{counted(case.missing, 'byte')} missing in {holes} of TCP connections")
     if case.truncated:
-        message = f"{case.truncated} frames were cut when they were captured (snapshot length)"
+        message = f"{counted(case.truncated, 'frame')} cut when captured (snapshot length)"
         yield Hit(0, 0, message, advice="Capture with an unlimited snapshot length (tshark -s 0).")

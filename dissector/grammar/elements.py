@@ -154,6 +154,28 @@ class ElementReader:
         """Where in the stream the first byte is that no element was made of yet."""
         return self._partial.offset if self._partial is not None else self._base + self._at
 
+    @property
+    def comes_plain(self) -> bool:
+        """Whether an element begins at `at` of what is waiting: none has begun already, and there was no trouble."""
+        return self._partial is None and self.trouble is None
+
+    @property
+    def waiting(self) -> bytes:
+        """The bytes at hand; those from `at` on are not read yet. The first stands at `base` of the stream."""
+        return self._data
+
+    @property
+    def at(self) -> int:
+        return self._at
+
+    @property
+    def base(self) -> int:
+        return self._base
+
+    def pass_to(self, at: int) -> None:
+        """Go on at this place of what is waiting."""
+        self._at = at
+
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream. Elements not fetched yet stay due."""
         if self.trouble is None:

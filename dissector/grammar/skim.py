@@ -49,7 +49,7 @@ class Steps(dict[int, int]):
         return step
 
 
-def _run(data: bytes, at: int, steps: Steps, into: list[tuple[int, bytes]], told: int = 0) -> tuple[int, int]:
+def run(data: bytes, at: int, steps: Steps, into: list[tuple[int, bytes]], told: int = 0) -> tuple[int, int]:
     """Pass over what may be passed over, from an offset on: the offset behind it, and how many elements there were.
 
     into: is given the tag and the value of those that are to be told; with told=EVERY of all, and a named one stops.
@@ -86,10 +86,10 @@ def _run(data: bytes, at: int, steps: Steps, into: list[tuple[int, bytes]], told
 
 
 def skim(reader: ElementReader, steps: Steps, into: list[tuple[int, bytes]], told: int = 0) -> int:
-    """Pass over the elements that are whole and may be passed over; how many there were. into, told: see _run."""
+    """Pass over the elements that are whole and may be passed over; how many there were. into, told: see run."""
     if reader._partial is not None or reader.trouble is not None:
         return 0
-    reader._at, count = _run(reader._data, reader._at, steps, into, told)
+    reader._at, count = run(reader._data, reader._at, steps, into, told)
     return count
 
 
@@ -126,7 +126,7 @@ def skim_body(reader: ElementReader, own: Steps, deeper: Steps, into: list[tuple
         return NOTHING
     data, at = reader._data, reader._at
     last = len(data) - 4
-    at, properties = _run(data, at, own, into)
+    at, properties = run(data, at, own, into)
     reader._at = at
     elements, counts = properties, [0, 0]
     for stage, (begin, end, least) in enumerate(((START_RECIP, END_TO_RECIP, 0), (NEW_ATTACH, END_ATTACH, 1))):
@@ -150,7 +150,7 @@ def _parts(data: bytes, at: int, begin: int, end: int, steps: Steps, least: int)
     parts = elements = 0
     last = len(data) - 4
     while at <= last and _U32(data, at)[0] == begin:
-        stop, count = _run(data, at + 4, steps, nothing)
+        stop, count = run(data, at + 4, steps, nothing)
         if stop > last or count < least or _U32(data, stop)[0] != end:
             break
         at = stop + 4

@@ -16,6 +16,7 @@ from dissector.grammar.elements import Element, ElementReader
 from dissector.grammar.fasttransfer import MARKER
 from dissector.grammar.ics import PLAIN, PROPERTY, Step, Syntax
 from dissector.grammar.idset import SET_FORMS, IdsetReading, read_idset
+from dissector.grammar.outline import NEAR, following, head, last_end, subject_near
 from dissector.grammar.quick import UNREAD, quick
 from dissector.grammar.skim import EVERY, Steps, comes, skim, skim_body, skim_parts, step_over
 from dissector.node import Diagnostic, Severity, Undecoded
@@ -114,6 +115,7 @@ _PARTS: Mapping[str, tuple[int, int, int]] = {
 }
 """Parts that are passed over as a whole: the markers round them, and how many properties they have at least."""
 _CHANGE, _MESSAGE = MARKER["IncrSyncChg"], MARKER["IncrSyncMessage"]
+_ASSOCIATED = 0x67AA000B
 _NAMES: dict[int, str] = {}
 """Names of header properties by tag, as they are met."""
 _FOLDERS = ("folderContent", "folderContentNoDelProps")
@@ -123,6 +125,9 @@ class StoryReader:
     """A stream in chunks, out in items: feed(chunk), run through items(); at the end run through finish().
 
     root: the production that the stream is (ics.ROOTS). codepage: the Python codec of 8-bit text.
+    outline: pass over the bodies of messageChangeFull by looking for what follows them (outline.py): their properties,
+    recipients and attachments are not counted, their class is not told, and what breaks the rules in them is not seen.
+    It may be set at any time. passed: so many bytes were passed over.
     """
 
     def __init__(self, root: str, *, codepage: str | None = None) -> None:
@@ -141,6 +146,14 @@ class StoryReader:
         self._whole = True
         self.elements = 0
         """How many elements were read so far."""
+        self.outline = False
+        self.passed = 0
+        self._seeking = False
+        """Whether what follows a body is still to be found."""
+        self._looked = False
+        """Whether the subject of the message at hand was looked for."""
+        self._ready: list[Change] = []
+        """Messages that were passed over as a whole."""
         self._begin(root, 0)
         if root == "messageContent":
             self._item = Change("message", 0)
@@ -161,7 +174,7 @@ class StoryReader:
         yield from self.items()
         self._reader = ElementReader(keep=KEPT, always=SET_FORMS, offset=offset)
         self._syntax.lose()
-        self._whole = False
+        self._whole = self._seeking = False
         if self._item is not None:
             self._item.complete = False
 
@@ -170,6 +183,11 @@ class StoryReader:
         going = True
         while going:
             self._pass_over()
+            if self._ready:
+                yield from self._ready
+                self._ready = []
+            if self._seeking:
+                return
             going = False
             for element in self._reader.elements():
                 self.elements += 1
@@ -218,6 +236,9 @@ class StoryReader:
             self._after = _MESSAGE
             self.elements += 1
             coming, found = "body", []
+        if coming == "body" and self.outline and self._reader.comes_plain:
+            self._pass_bodies(item)
+            return
         if coming in _PARTS:
             begin, end, least = _PARTS[coming]
             parts, count = skim_parts(self._reader, begin, end, _DEEPER, least)
@@ -239,6 +260,42 @@ class StoryReader:
             self._tell(item, _element(tag, raw))
         self.elements += count
 
+    def _pass_bodies(self, item: Change) -> None:
+        """Go over the rest of a body, and over all messages behind it that are whole and plain."""
+        reader = self._reader
+        data, base = reader.waiting, reader.base
+        at = reader.at
+        while True:
+            sought = following(data, at)
+            if not self._looked:
+                item.subject = item.subject or subject_near(data, at, sought.at)
+                self._looked = bool(item.subject) or sought.found or sought.at - at > NEAR
+            self._seeking = not sought.found
+            if not self._looked:
+                break  # the subject may come yet
+            self.passed += sought.at - at
+            at = sought.at
+            begun = head(data, at) if sought.found else None
+            if begun is None:
+                break
+            item.end = base + at
+            self._ready.append(item)
+            self._looked = False
+            item = Change("full", base + begun.offset, announced=begun.announced)
+            for tag, raw in begun.properties:
+                name = _NAMES.get(tag)
+                value = quick(tag, raw) if name is not None else UNREAD
+                if value is UNREAD:
+                    self._in_header(item, _element(tag, raw))
+                    continue
+                item.header[name] = value  # type: ignore[index]
+                if tag == _ASSOCIATED:
+                    item.fai = bool(value)
+            self.elements += len(begun.properties) + 2 + 3 * (begun.announced is not None)
+            at = begun.at
+        self._item = item
+        reader.pass_to(at)
+
     def _in_header(self, item: Change, element: Element) -> None:
         """A property of messageChangeHeader, or of a folder."""
         name = _NAMES.get(element.tag)
@@ -247,12 +304,16 @@ class StoryReader:
             if element.named is None:
                 _NAMES[element.tag] = name
         value = item.header[name] = self._value(element)
-        if element.tag == 0x67AA000B:
+        if element.tag == _ASSOCIATED:
             item.fai = bool(value)
 
     def finish(self) -> Iterator[Item]:
         """The items that the end of the stream completes, and what is wrong with that end."""
         yield from self.items()
+        if self._seeking:
+            self._seeking = self.outline = False
+            self._reader.pass_to(last_end(self._reader.waiting, self._reader.at))
+            yield from self.items()
         trouble = self._reader.finish()
         end = self._reader.offset
         missing = self._syntax.finish() if self._whole else ""
@@ -281,6 +342,7 @@ class StoryReader:
         if made is not None and self._item is None:
             kind, word = made
             self._item, self._depth = kind(word, offset), len(self._path) - 1
+            self._looked = False
             if isinstance(self._item, Change):
                 self._item.announced, self._announced = self._announced, None
                 self._item.warnings, self._warnings = self._warnings, []

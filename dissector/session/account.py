@@ -13,6 +13,15 @@ from dissector.grammar.syncstory import Change, Fault, Item, Sets, StoryReader
 FAULTS_KEPT = 20
 
 
+class Allowance:
+    """How many elements may still be read one by one, in all streams together. Then bodies are passed over."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+
 class Account:
     """Fed with the bytes of one stream in order: feed(), gap() where bytes are missing, finish() once at the end.
 
@@ -23,11 +32,12 @@ class Account:
     syncstory.Change), cut: how many of them are not whole. sets: what the stream says about ids, by element ("state",
     "deletions", "readStateChanges") and property. errors: ExtendedErrorInfos. faults: the first ones; fault_count: all.
     skipped: bytes that could not be read for want of those before them. stopped: its end could not be read. told: is
-    called with every item, if set.
+    called with every item, if set. allowance: where it is used up, only the outline is read (StoryReader.outline), and
+    what breaks the rules within messages is not seen.
     """
 
-    def __init__(self, root: str | None, codepage: str | None = None) -> None:
-        self.root, self.codepage = root, codepage
+    def __init__(self, root: str | None, codepage: str | None = None, allowance: Allowance | None = None) -> None:
+        self.root, self.codepage, self.allowance = root, codepage, allowance
         self.told: Callable[[Item], None] | None = None
         self.inferred = False
         self.changes: Counter[str] = Counter()
@@ -48,6 +58,11 @@ class Account:
     @property
     def elements(self) -> int:
         return self._counted + (self._story.elements if self._story is not None else 0)
+
+    @property
+    def passed(self) -> int:
+        """Bytes of messages that were passed over."""
+        return self._story.passed if self._story is not None else 0
 
     @property
     def messages(self) -> int:
@@ -72,10 +87,20 @@ class Account:
             data = data[found.offset :]
         if self._story is not None:
             self._story.feed(data)
-            self._take(self._story.items())
+            if self.allowance is None or self._story.outline:
+                self._take(self._story.items())
+            else:
+                self._allowed(self._story, self.allowance)
         elif self._plain is not None:
             self._plain.feed(data)
             self._counted += sum(1 for _ in self._plain.elements())
+
+    def _allowed(self, story: StoryReader, allowance: Allowance) -> None:
+        """Read on, exactly as long as that is allowed."""
+        before = story.elements
+        story.outline = allowance.left <= 0
+        self._take(story.items())
+        allowance.left -= story.elements - before
 
     def gap(self) -> None:
         """What comes next does not follow what came before."""

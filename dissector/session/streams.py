@@ -20,7 +20,7 @@ from dissector.grammar.ics import ROOT_BY_OBJECT, ROOT_BY_ROP, ROOT_BY_SOURCE_OP
 from dissector.grammar.rops.base import SERVER_BUSY, SUCCESS
 from dissector.grammar.syncstory import Item
 from dissector.node import Severity
-from dissector.session.account import Account
+from dissector.session.account import Account, Allowance
 from dissector.session.exchange import Carried, Exchange, Rop, RopSide
 from dissector.session.objects import NO_HANDLE, Session
 from dissector.session.stream import Buffer, Failure, StateUpload, Stream
@@ -76,11 +76,12 @@ class Streams:
     """Joins streams: exchange() for every exchange in order, finish() at the end of the capture.
 
     keep: how many bytes of an open stream are kept. A longer one is counted to its end but its bytes are let go (parts
-    is None). With 0 none are kept; states always are, they are small.
+    is None). With 0 none are kept; states always are, they are small. allowance: see Account.
     """
 
-    def __init__(self, keep: int = 0, watcher: Watcher | None = None) -> None:
+    def __init__(self, keep: int = 0, watcher: Watcher | None = None, *, allowance: Allowance | None = None) -> None:
         self.keep = keep
+        self.allowance = allowance
         self.watcher = watcher
         self.count = 0
         self._open: dict[tuple[int, int | None], Stream] = {}
@@ -212,7 +213,8 @@ class _Step:
             folder_name=logon.folder_names.get(folder, "") if logon is not None and folder is not None else "",
             message=target.message_id if target is not None else None,
             last_exchange=self.exchange.number, last_frame=self.frame(),
-            account=Account(root, self.session.codepage), parts=[] if self.streams.keep else None,
+            account=Account(root, self.session.codepage, self.streams.allowance),
+            parts=[] if self.streams.keep else None,
         )  # fmt: skip
         self.streams._open[key] = stream
         watcher = self.streams.watcher

@@ -82,7 +82,10 @@ class Recorder:
         return done
 
     def replicas_of(self, session: int, logon_id: int | None) -> Replicas:
-        return self.replicas.setdefault((session, logon_id), Replicas())
+        found = self.replicas.get((session, logon_id))
+        if found is None:
+            found = self.replicas[session, logon_id] = Replicas()
+        return found
 
     # -- what the streams tell
 
@@ -156,11 +159,8 @@ class Recorder:
         frame, exchange = _place(stream, item.offset)
         made = SyncChange(item.kind, frame, exchange, stream.buffers[-1].frame, offset=item.offset)
         made.bytes = item.end - item.offset
-        for name, value in header.items():
-            if name in ("PidTagMid", "PidTagFolderId") and isinstance(value, ObjectId):
-                made.mid = value
-            elif name == "PidTagChangeNumber" and isinstance(value, ObjectId):
-                made.cn = value
+        made.mid = _object_id(header, "PidTagFolderId" if item.kind == "folder" else "PidTagMid")
+        made.cn = _object_id(header, "PidTagChangeNumber")
         made.source_key, made.change_key = _xid(header, "PidTagSourceKey"), _xid(header, "PidTagChangeKey")
         made.parent = _xid(header, "PidTagParentSourceKey")
         made.pcl = _change_list(header.get("PidTagPredecessorChangeList"))
@@ -231,9 +231,10 @@ class Recorder:
                     record.folder_name = self.names[record.mailbox, known]
         record.deletions = {name: replicas.renamed(one) for name, one in record.deletions.items()}
         record.read, record.unread = replicas.renamed(record.read), replicas.renamed(record.unread)
+        counted = _Counted(record)
         for one in record.changes:
             one.id = one.id or replicas.resolve(one.mid) or global_id(one.source_key)
-            one.version = one.version or replicas.resolve(one.cn) or self._version(one, record)
+            one.version = one.version or replicas.resolve(one.cn) or counted.version(one.change_key)
             if record.direction == "download" or (one.kind == "import" and record.initial and record.initial.given):
                 one.status = status_of(one, record.initial)
         for operation in record.operations:
@@ -249,14 +250,6 @@ class Recorder:
         last = max(record.frames[1], stream.last_frame)
         record.frames = record.frames[0], last
         record.exchanges = record.exchanges[0], max(record.exchanges[1], stream.last_exchange)
-
-    def _version(self, change: SyncChange, record: SyncRecord) -> GlobalId | None:
-        """The change number that a change key tells: where it is a GID of a replica that the state counts in."""
-        found = global_id(change.change_key)
-        for state in (record.initial, record.final):
-            if state is not None and found is not None and found[0] in state.seen.replicas:
-                return found
-        return None
 
     # -- what ROPs tell
 
@@ -437,6 +430,23 @@ def records(exchanges: Iterable[Exchange], recorder: Recorder | None = None) -> 
     yield from recorder.finish()
 
 
+class _Counted:
+    """The change number that a change key tells: where it is a GID of a replica that the state counts in."""
+
+    def __init__(self, record: SyncRecord) -> None:
+        states = [state for state in (record.initial, record.final) if state is not None]
+        self.replicas = {replica for state in states for replica in state.seen.replicas}
+        self.last: object = None
+        self.known = False
+
+    def version(self, key: Xid | None) -> GlobalId | None:
+        if key is None:
+            return None
+        if key.namespace is not self.last:
+            self.last, self.known = key.namespace, key.namespace in self.replicas
+        return global_id(key) if self.known else None
+
+
 def status_of(change: SyncChange, initial: IcsState | None) -> str:
     """What a change is to a client with this state: "new", "changed", "again", or '' where that cannot be told."""
     if initial is None or change.id is None:
@@ -505,6 +515,11 @@ def _xid(header: Mapping[str, Any], name: str) -> Xid | None:
     return value if isinstance(value, Xid) else None
 
 
+def _object_id(header: Mapping[str, Any], name: str) -> ObjectId | None:
+    value = header.get(name)
+    return value if isinstance(value, ObjectId) else None
+
+
 def _number(value: Any) -> int | None:
     return value if isinstance(value, int) else None
 
@@ -512,8 +527,11 @@ def _number(value: Any) -> int | None:
 def _change_list(value: Any) -> PredecessorChangeList | None:
     if value == b"":
         return PredecessorChangeList()
-    if not isinstance(value, list) or not all(isinstance(one, Xid) for one in value):
+    if not isinstance(value, list):
         return None
+    for one in value:
+        if not isinstance(one, Xid):
+            return None
     return PredecessorChangeList(value)
 
 

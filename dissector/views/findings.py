@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from dissector.diagnose import MODULES, RULES, Finding, Severity
 from dissector.views.text import PLAIN, Palette, printable
@@ -11,8 +11,15 @@ from dissector.views.text import PLAIN, Palette, printable
 LABEL = 10
 
 
-def finding_lines(findings: Iterable[Finding], palette: Palette = PLAIN, notes: bool = True) -> Iterator[str]:
-    """A paragraph for each finding, and a last line that counts them. notes: whether notes are shown."""
+def finding_lines(
+    findings: Iterable[Finding],
+    palette: Palette = PLAIN,
+    notes: bool = True,
+    passed: Callable[[], int] = lambda: 0,
+) -> Iterator[str]:
+    """A paragraph for each finding, and a last line that counts them. notes: whether notes are shown. passed: asked at
+    the end: bytes of messages that were passed over.
+    """
     counts: Counter[Severity] = Counter()
     for one in findings:
         counts[one.severity] += 1
@@ -20,6 +27,12 @@ def finding_lines(findings: Iterable[Finding], palette: Palette = PLAIN, notes: 
             yield from paragraph(one, palette)
             yield ""
     yield total(counts, notes)
+    skipped = passed()
+    if skipped:
+        yield (
+            f"of the messages, {skipped / 1e6:.1f} MB were passed over: what breaks the grammar inside them was not "
+            "looked for (--thorough)"
+        )
 
 
 def paragraph(finding: Finding, palette: Palette = PLAIN) -> Iterator[str]:
@@ -55,4 +68,5 @@ def rule_lines() -> Iterator[str]:
     """All rules: name, severity, section, what each finds."""
     order = [module.__name__ for module in MODULES]
     for one in sorted(RULES.values(), key=lambda one: order.index(one.check.__module__)):
-        yield f"{one.name:<26} {one.severity.value:<8} {one.spec:<28} {one.about}"
+        specs = f"{one.spec}, {one.rpc_spec}" if one.rpc_spec else one.spec
+        yield f"{one.name:<26} {one.severity.value:<8} {one.about} [{specs}]"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from dissector.grammar.names import error_name, flag_names
@@ -24,9 +24,14 @@ LABEL = 16
 
 
 def sync_lines(
-    told: Iterable[tuple[SyncRecord, Origin]], palette: Palette = PLAIN, most: int | None = SHOWN_CHANGES
+    told: Iterable[tuple[SyncRecord, Origin]],
+    palette: Palette = PLAIN,
+    most: int | None = SHOWN_CHANGES,
+    among: Callable[[], int] = lambda: 0,
 ) -> Iterator[str]:
-    """Records as paragraphs. most: changes that are listed of each; None: all."""
+    """Records as paragraphs. most: changes that are listed of each; None: all. among: how many there were to choose
+    from, asked at the end.
+    """
     count, replica = 0, None
     for record, origin in told:
         count += 1
@@ -38,7 +43,8 @@ def sync_lines(
         yield from record_lines(record, origin, shown, palette, most)
         yield ""
     if not count:
-        yield "no synchronization in this capture"
+        every = among()
+        yield f"none of {every} synchronizations matches" if every else "no synchronization in this capture"
 
 
 def record_lines(
@@ -67,6 +73,42 @@ def record_lines(
     if not record.complete:
         yield _line("incomplete", record.why, palette, bad=True)
 
+
+def _count(name: str) -> Callable[[tuple[SyncRecord, Origin]], Any]:
+    return lambda pair: pair[0].counts().get(name, 0)
+
+
+FIELDS: Mapping[str, Callable[[tuple[SyncRecord, Origin]], Any]] = {
+    "sync": lambda pair: pair[0].number,
+    "session": lambda pair: pair[0].session,
+    "stream": lambda pair: pair[0].stream.number,
+    "direction": lambda pair: pair[0].direction,
+    "kind": lambda pair: pair[0].kind,
+    "folder": lambda pair: [one for one in (str(pair[0].folder or ""), pair[0].folder_name) if one] or None,
+    "client": lambda pair: pair[0].client or None,
+    "user": lambda pair: pair[0].user or None,
+    "frame": lambda pair: pair[0].frames[0],
+    "exchange": lambda pair: pair[0].exchanges[0],
+    "bytes": lambda pair: pair[0].bytes,
+    "buffers": lambda pair: pair[0].buffers,
+    "elapsed": lambda pair: pair[0].elapsed,
+    "origin": lambda pair: pair[1].kind,
+    "changes": lambda pair: len(pair[0].changes),
+    "new": _count("new"),
+    "changed": _count("changed"),
+    "again": _count("again"),
+    "refused": _count("refused"),
+    "conflicts": _count("conflicts"),
+    "deleted": lambda pair: pair[0].gone.count,
+    "read": lambda pair: pair[0].read.count + pair[0].unread.count,
+    "subject": lambda pair: [one.name for one in pair[0].changes if one.name] or None,
+    "error": lambda pair: [error_name(code) or hex(code) for _, code in pair[0].codes] or None,
+    "complete": lambda pair: True if pair[0].complete else None,
+    "bootstrap": lambda pair: True if pair[0].bootstrap else None,
+    "why": lambda pair: pair[0].why or None,
+}
+"""What -Y knows of a synchronization. `complete` and `bootstrap` stand alone; deleted and read count all that was taken
+away, and all read states."""
 
 ASIDE = frozenset(("FAI", "partial", "refused", "conflicts", "cut short"))
 """Counts of what is counted already, under another name."""
@@ -152,6 +194,8 @@ def origin_text(record: SyncRecord, origin: Origin, shown: Shown) -> str:
         return f"as after {number}"
     if origin.kind == "bootstrap":
         return f"bootstrap: nothing any more, though {number} ended with a state"
+    if record.initial.empty and record.direction == "upload":
+        return "empty: the upload begins without one"
     if record.initial.empty:
         return "bootstrap: the client has nothing yet"
     if origin.kind == "grown":
@@ -177,11 +221,15 @@ def sent_text(record: SyncRecord) -> str:
     if aside:
         text += f" ({', '.join(aside)})"
     if record.direction == "download":
-        text += f"; {record.bytes} bytes in {record.buffers} buffer{'s' * (record.buffers != 1)}"
+        text += (
+            f"; {record.bytes} byte{'s' * (record.bytes != 1)} in {record.buffers} buffer{'s' * (record.buffers != 1)}"
+        )
     if record.stream.backoffs:
-        text += f", {record.stream.backoffs} back-offs of {record.stream.backoff_ms} ms"
+        text += (
+            f", {record.stream.backoffs} back-off{'s' * (record.stream.backoffs != 1)} of {record.stream.backoff_ms} ms"
+        )
     if record.errors:
-        text += f", {record.errors} errors in the stream"
+        text += f", {record.errors} error{'s' * (record.errors != 1)} in the stream"
     return f"{text}, {record.elapsed:.3f} s"
 
 

@@ -89,11 +89,13 @@ def without(names: tuple[str, ...]) -> Callable[[list[Element]], list[Element]]:
     return lambda elements: [element for element in elements if element.name not in names]
 
 
-def failing(tape: Tape, rop: str, code: int, nth: int = 0) -> Tape:
-    """Let the nth ROP of a name fail."""
+def failing(tape: Tape, rop: str, code: int, nth: int = 0, **values: Any) -> Tape:
+    """Let the nth ROP of a name fail. values: what the response has besides its code."""
     _, payload, number, side = tape.having(rop, response=True)[nth]
     index = side.definition.index if side.definition is not None else ""
-    payload.put(number, side, side.value, rop_response(rop, code, **({index: side.value[index]} if index else {})))
+    payload.put(
+        number, side, side.value, rop_response(rop, code, **({index: side.value[index]} if index else {}), **values)
+    )
     return tape
 
 
@@ -521,6 +523,25 @@ def null_context() -> bytes:
     return patched(find)
 
 
+def address_book() -> bytes:
+    """The second NspiBind is refused like the first."""
+
+    def find(exchange: Exchange) -> list[tuple[int, int, bytes]]:
+        if exchange.call.name != "NspiBind" or exchange.call.response is None or exchange.call.response.return_code:
+            return []
+        stub = exchange.call.response.envelope.message.stub  # type: ignore[attr-defined]
+        (code,) = stub.locate(len(stub.data) - 4, 4)
+        return [(code.frame, code.offset, struct.pack("<I", 0x80040111))]
+
+    return patched(find)
+
+
+def without_calls() -> Tape:
+    tape = first_only()
+    tape.calls.clear()
+    return tape
+
+
 BAD: dict[str, Callable[[], Tape | bytes]] = {
     "state-lost": state_lost,
     "state-rolled-back": rolled_back,
@@ -591,6 +612,10 @@ BAD: dict[str, Callable[[], Tape | bytes]] = {
     "capture-damaged": hole,
     "stream-has-holes": hole,
     "packets-missing": hole,
+    "rop-failed": lambda: failing(uploads(), "RopGetLocalReplicaIds", NOT_FOUND),
+    "property-refused": uploads,
+    "address-book-refused": address_book,
+    "nothing-to-diagnose": without_calls,
 }  # fmt: skip
 """By rule: what makes it fire."""
 

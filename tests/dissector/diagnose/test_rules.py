@@ -13,7 +13,7 @@ from dissector.errors import DissectorError
 from dissector.pipeline import dissect
 from dissector.verify import Report, verify_exchange
 from dissector.views.rows import rows_of
-from tests.conftest import ROOT, captures_in
+from tests.conftest import ROOT, captures_in, shared
 from tests.dissector.diagnose import bad
 from tests.dissector.diagnose.edit import Tape
 
@@ -34,7 +34,75 @@ def test_nothing_is_wrong_with_a_healthy_capture(path: Path) -> None:
 def test_notes_of_a_healthy_capture() -> None:
     """What is peculiar about upload-session: see the manifest and test_sync."""
     notes = found(ROOT / "captures" / "upload-session.pcap")
-    assert [(one.rule, one.sync) for one in notes] == [("upload-state-with-given", 3), ("upload-state-unused", 5)]
+    assert [(one.rule, one.sync) for one in notes] == [
+        ("upload-state-with-given", 3), ("upload-state-unused", 5), ("property-refused", None),
+    ]  # fmt: skip
+
+
+def test_what_list_shows_as_failed_is_told() -> None:
+    """Exchange 2003: one NspiBind is refused before the next is taken, one message has no PidTagBody to open."""
+    notes = found(shared("captures", "real", "outlook2003-exchange2003.pcap"))
+    assert [(one.rule, one.frame, one.spec) for one in notes] == [
+        ("rop-failed", 582, "MS-OXCDATA 2.4"), ("address-book-refused", 411, "MS-OXNSPI 3.1.4.1.1"),
+        ("never-answered", 795, "MS-OXCRPC 3.1.4.2"), ("never-answered", 800, "MS-OXCRPC 3.1.4.2"),
+    ]  # fmt: skip
+    assert all(one.is_note for one in notes)
+    assert notes[0].evidence["the first was about"] == "PropertyTag PidTagBody"
+
+
+@pytest.mark.parametrize(
+    ("rop", "code", "severity"),
+    [
+        ("RopLogon", 0x80070005, Severity.WARNING), ("RopLogon", 0x478, NOTES),
+        ("RopOpenFolder", 0x8004010F, NOTES), ("RopOpenFolder", 0x80004005, Severity.WARNING),
+    ],
+)  # fmt: skip
+def test_a_rop_that_failed(rop: str, code: int, severity: Severity, tmp_path: Path) -> None:
+    findings = [one for one in findings_of(lambda: failed(rop, code), tmp_path) if one.rule == "rop-failed"]
+    assert [(one.severity, one.message.partition(" ")[0]) for one in findings] == [(severity, rop)]
+
+
+def failed(rop: str, code: int) -> Tape:
+    """A capture that ends with a ROP that failed."""
+    elsewhere = {"LogonFlags": 1, "ServerName": b"/o=ExampleOrg/cn=other"} if code == 0x478 else {}
+    tape = bad.failing(bad.first_only(), rop, code, **elsewhere)
+    del tape.calls[tape.place(rop) + 1 :]
+    return tape
+
+
+def test_findings_about_calls_cite_the_protocol_that_carried_them(tmp_path: Path) -> None:
+    over_http = next(one for one in findings_of(bad.silent, tmp_path) if one.rule == "never-answered")
+    assert over_http.spec == "MS-OXCMAPIHTTP 3.1.7"
+    for one in RULES.values():
+        if one.rpc_spec:
+            assert one.spec.startswith("MS-OXCMAPIHTTP")
+            assert one.rpc_spec.startswith(("MS-OXCRPC", "MS-OXNSPI"))
+
+
+def test_what_was_passed_over_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past the allowance only the outline is read: the same findings but for what is wrong within bodies."""
+    path = bad.write("sent-again", tmp_path)
+    exact = found(path)
+    monkeypatch.setattr("dissector.diagnose.EXACT", 0)
+    brief = found(path)
+    assert [(one.rule, one.frame, one.message) for one in brief] == [
+        (one.rule, one.frame, one.message) for one in exact
+    ]
+    assert all("--thorough" in one.evidence["read"] for one in brief)
+    with dissect(path) as dissection:
+        assert list(diagnose(dissection, thorough=True)) == exact
+
+
+OF_BODIES = {"stream-breaks-grammar"}
+"""Rules that look into bodies: they need an allowance, or --thorough."""
+
+
+@pytest.mark.parametrize("name", [name for name in bad.BAD if name not in OF_BODIES])
+def test_rules_fire_on_outlines_too(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = bad.write(name, tmp_path)
+    exact = [(one.rule, one.frame) for one in found(path)]
+    monkeypatch.setattr("dissector.diagnose.EXACT", 0)
+    assert [(one.rule, one.frame) for one in found(path)] == exact
 
 
 def test_every_rule_has_a_bad_capture() -> None:
@@ -53,7 +121,7 @@ def test_a_rule_fires_on_its_bad_capture(name: str, tmp_path: Path) -> None:
         assert one.message
         assert one.advice
         assert one.spec
-        assert one.frame > 0
+        assert (one.frame > 0) is (name != "nothing-to-diagnose")
 
 
 def test_rules_say_what_they_find_and_where_it_is_written() -> None:

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dissector.cli import app
+from dissector.errors import DissectorError
 from tests.conftest import ROOT
 from tests.dissector.diagnose import bad
 
@@ -115,13 +116,48 @@ def test_findings(tmp_path: Path) -> None:
     assert text.splitlines()[-1] == "2 errors"
     found = json.loads(run("diagnose", path, "-T", "json", code=1))
     assert members(found) == documented("## Findings")
-    assert json.loads(run("diagnose", path, "-T", "json", "--rule", "slow-call")) == {"findings": []}
+    assert json.loads(run("diagnose", path, "-T", "json", "--rule", "slow-call")) == {"findings": [], "passed_over": 0}
+
+
+def test_what_was_passed_over_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dissector.diagnose.EXACT", 0)
+    lines = run("diagnose", UPLOAD).splitlines()
+    assert lines[-2:] == [
+        "no findings; 3 notes",
+        "of the messages, 0.1 MB were passed over: what breaks the grammar inside them was not looked for (--thorough)",
+    ]
+    passed = json.loads(run("diagnose", UPLOAD, "-T", "json"))["passed_over"]
+    assert 50_000 < passed < 100_000
+    assert run("diagnose", UPLOAD, "--thorough").splitlines()[-1] == "no findings; 3 notes"
+
+
+def test_synchronizations_are_chosen(tmp_path: Path) -> None:
+    def shown(*arguments: str) -> list[str]:
+        return re.findall(r"^#(\d)", run("sync", UPLOAD, *arguments), re.MULTILINE)
+
+    assert shown() == ["1", "2", "3", "4", "5"]
+    assert shown("-Y", "direction == upload") == ["2", "3", "4"]
+    assert shown("-Y", "folder == Inbox and changed > 0") == ["2", "5"]
+    assert shown("-Y", 'subject contains "Replaced"') == ["2", "5"]
+    assert shown("-Y", "bootstrap and direction == download") == ["1"]
+    assert shown("-Y", "session == 1 and deleted > 3", "--session", "5") == ["5"]
+    assert run("sync", UPLOAD, "-Y", "new > 100") == "none of 5 synchronizations matches\n"
+    for wrong in (["-Y", "foo == 1"], ["--session", "99"], ["--session", "99", "-T", "json"]):
+        assert isinstance(runner.invoke(app, ["sync", UPLOAD, *wrong]).exception, DissectorError)
+    assert "no synchronization" in run("sync", str(ROOT / "captures" / "notify.pcap"), "--session", "3")
+
+
+def test_states_of_different_folders_are_not_compared() -> None:
+    for pair, why in {("1+", "3-"): "1+ is of Inbox and 3- is of DeletedItems", ("1+", "9-"): "called '9-'"}.items():
+        error = runner.invoke(app, ["state", UPLOAD, "--between", *pair]).exception
+        assert isinstance(error, DissectorError)
+        assert why in str(error)
 
 
 def test_nothing_found() -> None:
     assert run("diagnose", INCREMENTAL) == "no findings\n"
-    assert run("diagnose", UPLOAD).splitlines()[-1] == "no findings; 2 notes"
-    assert run("diagnose", UPLOAD, "--no-notes") == "no findings; 2 notes (notes are not shown)\n"
+    assert run("diagnose", UPLOAD).splitlines()[-1] == "no findings; 3 notes"
+    assert run("diagnose", UPLOAD, "--no-notes") == "no findings; 3 notes (notes are not shown)\n"
 
 
 def test_the_list_of_rules() -> None:
