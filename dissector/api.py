@@ -78,8 +78,8 @@ class OpenCapture:
         yield from records(self.exchanges())
 
     def findings(self, rules: Collection[str] | None = None, *, thorough: bool = False) -> Iterator[Finding]:
-        """What went wrong, and notes; rules: the names of those that are wanted (diagnose.RULES has all). thorough: read
-        every element of every message; else those of big captures are passed over (diagnose.Diagnosis).
+        """What went wrong, and notes. rules: the names of those that are wanted (diagnose.RULES has all). thorough:
+        read every element of every message; else those of big captures are passed over (diagnose.Diagnosis).
         """
         with self._reading() as dissection:
             yield from diagnose(dissection, rules, thorough=thorough)
