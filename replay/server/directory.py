@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+from weakref import WeakValueDictionary
+
 from replay.server.errors import UNKNOWN_USER, RopError
 from replay.server.mailbox import Mailbox, default_dn, open_mailbox
 from replay.server.store import Store
+
+
+class Regions(list[Any]):
+    """Locked regions of streams (session.Region). A class of its own, since plain lists have no weak references."""
 
 
 class Directory:
@@ -18,6 +25,11 @@ class Directory:
     def __init__(self, store: Store, user: str, dn: str | None = None, any_dn: bool = True) -> None:
         self.store, self.user, self.any_dn = store, user, any_dn
         self.dn = dn or default_dn(user)
+        self._regions: WeakValueDictionary[tuple[int, int], Regions] = WeakValueDictionary()
+
+    def regions_of(self, bag: int, prop_id: int) -> Regions:
+        """The locked regions of a property's streams: one list for as long as somebody has one open."""
+        return self._regions.setdefault((bag, prop_id), Regions())
 
     def check(self, dn: str) -> None:
         if dn and not self.any_dn and dn.casefold() != self.dn.casefold():

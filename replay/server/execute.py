@@ -214,8 +214,8 @@ class _Run:
         if layout is None:  # RopRelease
             return b""
         value = {**fields, "ReturnValue": code}
-        if definition.index is not None:
-            value.setdefault(definition.index, call.request[definition.index])
+        if definition.index is not None and definition.index not in value:
+            value[definition.index] = call.request[definition.index]
         return build(layout, value, **call.params)
 
     def _payload(self, responses: bytes) -> bytes:

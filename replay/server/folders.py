@@ -210,9 +210,9 @@ def _remove(mailbox: Mailbox, folder: Folder) -> None:
     store.delete_bag(folder.bag)
 
 
-def empty(mailbox: Mailbox, folder: Folder, hard: bool, associated: bool) -> bool:
-    """Delete everything in a folder but not itself. Returns whether something was left."""
-    partial = messages.delete_all(mailbox, folder.id, hard, associated)
+def empty_of_folders(mailbox: Mailbox, folder: Folder, hard: bool) -> bool:
+    """Delete the folders in a folder. Returns whether something was left."""
+    partial = False
     for one in children(mailbox, folder.id):
         if one.id in mailbox.special_names():
             partial = True

@@ -9,7 +9,7 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from replay.server import content as contents
 from replay.server import folders, messages
@@ -25,7 +25,7 @@ from replay.server.computed import (
     View,
 )  # fmt: skip
 from replay.server.content import Attachment, Content
-from replay.server.directory import Directory
+from replay.server.directory import Directory, Regions
 from replay.server.errors import MAX_OBJECTS_EXCEEDED, NOT_FOUND, OBJECT_DELETED, RopError
 from replay.server.events import MODIFIED, ROW_CHANGES, TOTAL, UNREAD, Event
 from replay.server.mailbox import Mailbox
@@ -34,6 +34,9 @@ from replay.server.properties import Large
 from replay.server.store import Store
 from replay.server.tablewatch import Watch
 from replay.server.values import BINARY, STRING, STRING8, codec_of, from_8bit, to_8bit
+
+if TYPE_CHECKING:
+    from replay.server.underway import Operation
 
 NO_HANDLE = 0xFFFFFFFF
 READ_TAG = 0x0E070003
@@ -60,6 +63,15 @@ class ServerObject:
         """The client gave the handle back."""
 
 
+class Region(NamedTuple):
+    """Bytes of a stream that one session keeps others from. readable: they may read them."""
+
+    stream: StreamData
+    start: int
+    end: int
+    readable: bool
+
+
 class PropertyObject(ServerObject):
     """An object with properties that can be read and written."""
 
@@ -75,6 +87,15 @@ class PropertyObject(ServerObject):
 
     def view(self) -> View:
         raise NotImplementedError
+
+    def bag(self) -> int | None:
+        """Where its properties are in the database; None where they are not yet."""
+        raise NotImplementedError
+
+    def regions(self, prop_id: int) -> Regions:
+        """The locks on streams over a property, of everybody who has it open."""
+        bag = self.bag()
+        return Regions() if bag is None else self.logon.session.directory.regions_of(bag, prop_id)
 
     def tags(self) -> list[int]:
         """Every property the object has, worked out ones included, in the order of their ids."""
@@ -127,6 +148,9 @@ class Logon(PropertyObject):
     def store(self) -> Store:
         return self.mailbox.store
 
+    def bag(self) -> int | None:
+        return self.mailbox.bag
+
     def view(self) -> View:
         return StoreView(self.mailbox, lambda prop_id: self.store.property_of(self.mailbox.bag, prop_id))
 
@@ -157,6 +181,9 @@ class FolderObject(PropertyObject):
         if found is None:
             raise RopError(OBJECT_DELETED)
         return found
+
+    def bag(self) -> int | None:
+        return self.folder.bag
 
     def view(self) -> View:
         return FolderView(self.logon.mailbox, self.folder)
@@ -215,6 +242,9 @@ class MessageObject(PropertyObject):
             return self.row is not None and self.imported is None
         return super().is_read_only(prop_id)
 
+    def bag(self) -> int | None:
+        return self.content.bag
+
     def view(self) -> View:
         self.flush()
         view = MessageView(self.logon.mailbox, self.row, self.content.properties.get, self.folder)
@@ -253,6 +283,9 @@ class AttachmentObject(PropertyObject):
     def codec(self) -> str:
         return self.message.codec
 
+    def bag(self) -> int | None:
+        return self.attachment.bag
+
     def view(self) -> View:
         self.flush()
         attachment = self.attachment
@@ -277,6 +310,7 @@ class StreamData:
         self.owner, self.tag, self.data, self.writable = owner, tag, bytearray(data), writable
         self.dirty = False
         self.handles = 1
+        self.regions = owner.regions(tag >> 16)
 
     def flush(self) -> None:
         if not self.dirty:
@@ -318,8 +352,10 @@ class StreamObject(ServerObject):
     def released(self) -> None:
         self.data.handles -= 1
         self.data.commit()
-        if self.data.handles == 0 and self.data in self.data.owner.streams:
-            self.data.owner.streams.remove(self.data)
+        if self.data.handles == 0:
+            self.data.regions[:] = [one for one in self.data.regions if one.stream is not self.data]
+            if self.data in self.data.owner.streams:
+                self.data.owner.streams.remove(self.data)
 
 
 class Subscription(ServerObject):
@@ -373,6 +409,8 @@ class Session:
         self.pending: deque[tuple[int, int, Any]] = deque(maxlen=1000)
         """(handle, logon number, event) that the client was not told of yet."""
         self.woken = threading.Event()
+        self.operations: dict[int, Operation] = {}
+        """What is done in parts (underway.py), by the handle it was asked for with."""
         self._last_handle = 0
 
     def add(self, thing: ServerObject) -> int:
@@ -388,6 +426,7 @@ class Session:
         thing = self.objects.pop(handle, None)
         if thing is None:
             return
+        self.operations.pop(handle, None)
         if isinstance(thing, Logon):
             for other, below in list(self.objects.items()):
                 if below.logon is thing:

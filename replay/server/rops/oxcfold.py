@@ -23,6 +23,7 @@ from replay.server.session import FolderObject, Logon
 from replay.server.table import ContentsSource, HierarchySource, Table
 from replay.server.tablewatch import MESSAGE
 from replay.server.tablewatch import SEARCH as SEARCH_ROW
+from replay.server.underway import Operation, carry_out
 from replay.server.values import text_of
 
 OPEN_SOFT_DELETED = 0x04
@@ -114,7 +115,7 @@ def move_copy_messages(call: Call) -> Fields:
     if target.logon.mailbox.id != mailbox.id:
         raise RopError(NOT_SUPPORTED)
     work = messages.copy if call.request["WantCopy"] else messages.move
-    return {"PartialCompletion": work(mailbox, identifiers, target.id, source.id)}
+    return carry_out(call, Operation(call, identifiers, lambda part: work(mailbox, part, target.id, source.id)))
 
 
 def _named(call: Call, source: FolderObject) -> tuple[folders.Folder, str]:
@@ -146,8 +147,15 @@ def _empty(call: Call, hard: bool) -> Fields:
     folder = call.folder()
     if folder.folder.parent is None or folder.folder.kind == SEARCH:
         raise RopError(NOT_SUPPORTED)
-    associated = bool(call.request["WantDeleteAssociated"])
-    return {"PartialCompletion": folders.empty(folder.logon.mailbox, folder.folder, hard, associated)}
+    mailbox, kinds = folder.logon.mailbox, (0, 1) if call.request["WantDeleteAssociated"] else (0,)
+    identifiers = [one for associated in kinds for one in messages.ids(mailbox, folder.id, associated)]
+    return carry_out(
+        call,
+        Operation(
+            call, identifiers, lambda part: messages.delete(mailbox, part, folder.id, hard),
+            lambda: folders.empty_of_folders(mailbox, folder.folder, hard),
+        ),
+    )  # fmt: skip
 
 
 def empty_folder(call: Call) -> Fields:
@@ -161,7 +169,8 @@ def hard_delete_messages_and_subfolders(call: Call) -> Fields:
 def _delete(call: Call, hard: bool) -> Fields:
     folder = call.folder()
     identifiers = [pack(one) for one in call.request["MessageIds"]]
-    return {"PartialCompletion": messages.delete(folder.logon.mailbox, identifiers, folder.id, hard)}
+    mailbox = folder.logon.mailbox
+    return carry_out(call, Operation(call, identifiers, lambda part: messages.delete(mailbox, part, folder.id, hard)))
 
 
 def delete_messages(call: Call) -> Fields:

@@ -20,6 +20,7 @@ from replay.server.errors import (
 from replay.server.mailbox import FIRST_NAMED, PropertyName
 from replay.server.rops import streams
 from replay.server.session import AttachmentObject, FolderObject, Logon, MessageObject, PropertyObject
+from replay.server.underway import progress
 from replay.server.values import ERROR_CODE, NULL, OBJECT, UNSPECIFIED, kept, text_of
 
 PS_MAPI = uuid.UUID("00020328-0000-0000-c000-000000000046")
@@ -242,5 +243,6 @@ HANDLERS = (
     (grammar.GET_PROPERTY_IDS_FROM_NAMES, get_property_ids_from_names),
     (grammar.GET_NAMES_FROM_PROPERTY_IDS, get_names_from_property_ids),
     (grammar.QUERY_NAMED_PROPERTIES, query_named_properties),
+    (grammar.PROGRESS, progress),
     *streams.HANDLERS,
 )

@@ -12,6 +12,7 @@ from replay.server.errors import (
     NOT_SUPPORTED,
     STREAM_ACCESS_DENIED,
     STREAM_INVALID_PARAMETER,
+    STREAM_LOCK_VIOLATION,
     STREAM_SEEK_ERROR,
     TOO_BIG,
     RopError,
@@ -22,6 +23,7 @@ from replay.server.session import (
     Logon,
     MessageObject,
     PropertyObject,
+    Region,
     StreamData,
     StreamObject,
     stream_bytes,
@@ -30,6 +32,9 @@ from replay.server.values import BINARY, OBJECT, STRING, STRING8
 
 READ_ONLY, READ_WRITE, CREATE, BEST_ACCESS = range(4)
 BEGINNING, CURRENT, END = range(3)
+
+OTHERS_READ = 0x01
+"""LockFlags."""
 
 AS_MAXIMUM = 0xBABE
 MAX_SIZE = 256 * 1024 * 1024
@@ -67,7 +72,52 @@ def open_stream(call: Call) -> Fields:
     return {"StreamSize": len(data)}
 
 
+def _in_the_way(stream: StreamObject, start: int, end: int, writing: bool) -> bool:
+    """Whether somebody else has locked some of these bytes."""
+    session = stream.logon.session
+    return any(
+        one.stream.owner.logon.session is not session
+        and one.start < end and start < one.end
+        and (writing or not one.readable)
+        for one in stream.data.regions
+    )  # fmt: skip
+
+
+def _unlocked(stream: StreamObject, start: int, end: int, writing: bool = True) -> None:
+    if stream.data.regions and _in_the_way(stream, start, end, writing):
+        raise RopError(STREAM_LOCK_VIOLATION)
+
+
+def _region(call: Call) -> tuple[StreamObject, Region]:
+    stream, request = call.get(StreamObject), call.request
+    start, flags = request["RegionOffset"], request["LockFlags"]
+    if flags not in (0, OTHERS_READ):
+        raise RopError(STREAM_INVALID_PARAMETER)
+    return stream, Region(stream.data, start, start + request["RegionSize"], bool(flags))
+
+
+def lock_region_stream(call: Call) -> Fields:
+    """Others may not write in the region, and read it only with a shared lock; locks of one session do not collide."""
+    stream, region = _region(call)
+    if _in_the_way(stream, region.start, region.end, writing=True):
+        raise RopError(ACCESS_DENIED)
+    stream.data.regions.append(region)
+    return {}
+
+
+def unlock_region_stream(call: Call) -> Fields:
+    """The session's own locks within the region are gone, those of others stay."""
+    stream, region = _region(call)
+    session, held = stream.logon.session, stream.data.regions
+    held[:] = [
+        one for one in held
+        if one.stream.owner.logon.session is not session or one.start < region.start or one.end > region.end
+    ]  # fmt: skip
+    return {}
+
+
 def _taken(stream: StreamObject, size: int) -> bytes:
+    _unlocked(stream, stream.position, stream.position + size, writing=False)
     chunk = bytes(stream.data.data[stream.position : stream.position + size])
     stream.position += len(chunk)
     return chunk
@@ -108,6 +158,7 @@ def write(stream: StreamObject, data: bytes) -> None:
     end = stream.position + len(data)
     if end > MAX_SIZE:
         raise RopError(TOO_BIG)
+    _unlocked(stream, stream.position, end)
     held = stream.data.data
     if stream.position > len(held):
         held.extend(bytes(stream.position - len(held)))
@@ -150,6 +201,7 @@ def set_stream_size(call: Call) -> Fields:
     stream, size = _writable(call), call.request["StreamSize"]
     if size > MAX_SIZE:
         raise RopError(TOO_BIG)
+    _unlocked(stream, min(size, len(stream.data.data)), max(size, len(stream.data.data)))
     resize(stream, size)
     return {}
 
@@ -206,4 +258,6 @@ HANDLERS = (
     (grammar.SEEK_STREAM, seek_stream),
     (grammar.COPY_TO_STREAM, copy_to_stream),
     (grammar.CLONE_STREAM, clone_stream),
+    (grammar.LOCK_REGION_STREAM, lock_region_stream),
+    (grammar.UNLOCK_REGION_STREAM, unlock_region_stream),
 )

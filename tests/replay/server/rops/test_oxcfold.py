@@ -8,6 +8,7 @@ import pytest
 
 from dissector.grammar.base import build
 from dissector.grammar.restrictions import Restriction
+from dissector.grammar.rops import BY_NAME
 from dissector.model.ids import ObjectId
 from tests.replay.server.client import Client, Error
 
@@ -268,3 +269,71 @@ def test_special_folders_tell_their_entry_ids(client: Client, logon: Any, inbox:
     assert calendar["DatabaseGuid"] == guid
     opened = client.open_folder(logon["Handle"], ObjectId(1, calendar["GlobalCounter"]))
     assert client.get(opened, 0x3001001F, 0x3613001F) == ["Calendar", "IPF.Appointment"]
+
+
+# Operations that are let run.
+
+
+def answers(client: Client, name: str, *handles: int, **fields: Any) -> list[Any]:
+    """What the client is told until the operation is done: its first answer, then those to RopProgress."""
+    definition = BY_NAME[name]
+    indexes = dict(zip(definition.handles, range(len(handles)), strict=True))
+    request = client.request_bytes(name, WantAsynchronous=True, **indexes, **fields)
+    found = []
+    while True:
+        ((data, _),) = client.execute(request, list(handles))
+        (told,) = [one for one in client.responses(data) if one["Name"] not in ("RopNotify", "RopPending")]
+        found.append(told)
+        if told["Name"] != "RopProgress":
+            return found
+        request = client.request_bytes("RopProgress", InputHandleIndex=0, WantCancel=False)
+
+
+@pytest.fixture(name="many")
+def many_fixture(client: Client, logon: Any, inbox: int, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Ten messages, and parts of four."""
+    monkeypatch.setattr("replay.server.underway.PART", 4)
+    return [client.save(client.create_message(logon["Handle"], logon["FolderIds"]["Inbox"])) for _ in range(10)]
+
+
+def count(client: Client, logon: Any, name: str) -> int:
+    folder = client.open_folder(logon["Handle"], logon["FolderIds"][name])
+    return int(client.call("RopGetContentsTable", folder, TableFlags=0)["RowCount"])
+
+
+def test_moving_many_messages_in_parts(client: Client, logon: Any, inbox: int, many: list[Any]) -> None:
+    target = client.open_folder(logon["Handle"], logon["FolderIds"]["Outbox"])
+    told = answers(client, "RopMoveCopyMessages", inbox, target, MessageIds=many, WantCopy=False)
+    assert [one["Name"] for one in told] == ["RopProgress", "RopProgress", "RopMoveCopyMessages"]
+    assert [(one["CompletedTaskCount"], one["TotalTaskCount"]) for one in told[:2]] == [(4, 10), (8, 10)]
+    assert not told[-1]["PartialCompletion"]
+    assert count(client, logon, "Inbox") == 0
+    client.call("RopProgress", inbox, WantCancel=False, expect=NOT_SUPPORTED)
+
+
+def test_emptying_a_folder_in_parts(client: Client, logon: Any, inbox: int, many: list[Any]) -> None:
+    client.create_folder(inbox, "below")
+    told = answers(client, "RopHardDeleteMessagesAndSubfolders", inbox, WantDeleteAssociated=True)
+    assert [one["Name"] for one in told][-1] == "RopHardDeleteMessagesAndSubfolders"
+    assert len(told) == 3
+    assert count(client, logon, "Inbox") == 0
+    assert client.call("RopGetHierarchyTable", inbox, TableFlags=0)["RowCount"] == 0
+
+
+def test_what_is_cancelled_stays_in_part(client: Client, logon: Any, inbox: int, many: list[Any]) -> None:
+    request = client.request_bytes(
+        "RopDeleteMessages", InputHandleIndex=0, WantAsynchronous=True, NotifyNonRead=False, MessageIds=many
+    )
+    client.execute(request, [inbox])
+    ((data, _),) = client.execute(client.request_bytes("RopProgress", InputHandleIndex=0, WantCancel=True), [inbox])
+    (told,) = client.responses(data)
+    assert (told["Name"], told["PartialCompletion"]) == ("RopDeleteMessages", True)
+    assert count(client, logon, "Inbox") == 6
+
+
+def test_without_asking_for_it_all_is_done_at_once(client: Client, logon: Any, inbox: int, many: list[Any]) -> None:
+    gone = client.call(
+        "RopDeleteMessages", inbox, WantAsynchronous=False, NotifyNonRead=False, MessageIds=[*many, (1, 4711)]
+    )
+    assert gone["PartialCompletion"]
+    assert count(client, logon, "Inbox") == 0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from replay.server import RunningServer
 from replay.server.rops import streams
 from tests.replay.server.client import CHAIN, Client, Error
 
@@ -160,3 +162,81 @@ def test_a_chain_of_payloads(client: Client, message: int) -> None:
     )
     got = sum(len(one["Data"]) for one in (little, *little["More"]))
     assert 0x10008 - 9000 <= got <= 0x10008
+
+
+# Locked regions.
+
+LOCKED, DENIED = 0x80030021, 0x80070005
+
+
+def lock(client: Client, stream: int, start: int, size: int, flags: int = 0, expect: int = 0, un: str = "") -> None:
+    client.call(
+        f"Rop{un or 'Lock'}RegionStream", stream, RegionOffset=start, RegionSize=size, LockFlags=flags, expect=expect
+    )
+
+
+@pytest.fixture(name="others")
+def others_fixture(server: RunningServer, client: Client, logon: Any) -> Iterator[tuple[int, Client, int]]:
+    """A stream over a saved message, and another client with one over the same."""
+    message = client.create_message(logon["Handle"], logon["FolderIds"]["Inbox"])
+    client.write_stream(message, BODY, bytes(range(100)))
+    identifier = client.save(message)
+    mine = opened(client, message, 1)
+    with Client(server) as other:
+        other.connect()
+        theirs = other.logon()
+        same = other.open_message(theirs["Handle"], theirs["FolderIds"]["Inbox"], identifier)["Handle"]
+        yield mine, other, opened(other, same, 1)
+
+
+def test_a_locked_region_keeps_others_out(client: Client, others: tuple[int, Client, int]) -> None:
+    mine, other, theirs = others
+    lock(client, mine, 10, 10)
+    assert read(other, theirs, 10) == bytes(range(10))
+    other.call("RopReadStream", theirs, ByteCount=1, expect=LOCKED)
+    other.call("RopWriteStream", theirs, Data=b"x", expect=LOCKED)
+    other.call("RopSetStreamSize", theirs, StreamSize=15, expect=LOCKED)
+    other.call("RopSetStreamSize", theirs, StreamSize=50)
+    lock(other, theirs, 19, 5, expect=DENIED)
+    lock(other, theirs, 20, 5)
+    lock(client, mine, 15, 10, expect=DENIED)
+    assert client.call("RopSeekStream", mine, Origin=0, Offset=10)["NewPosition"] == 10
+    assert client.call("RopWriteStream", mine, Data=b"mine")["WrittenSize"] == 4
+    lock(other, theirs, 0, 100, un="Unlock")
+    other.call("RopReadStream", theirs, ByteCount=1, expect=LOCKED)
+    lock(client, mine, 10, 5, un="Unlock")
+    other.call("RopReadStream", theirs, ByteCount=1, expect=LOCKED)
+    lock(client, mine, 10, 10, un="Unlock")
+    assert len(read(other, theirs, 5)) == 5
+
+
+def test_a_shared_lock_lets_others_read(client: Client, others: tuple[int, Client, int]) -> None:
+    mine, other, theirs = others
+    lock(client, mine, 0, 50, 1)
+    assert read(other, theirs, 10) == bytes(range(10))
+    other.call("RopWriteStream", theirs, Data=b"x", expect=LOCKED)
+    lock(client, mine, 0, 50, 2, expect=STREAM_INVALID)
+
+
+def test_locks_end_with_their_stream(client: Client, others: tuple[int, Client, int]) -> None:
+    mine, other, theirs = others
+    clone = client.call("RopCloneStream", mine)["Handle"]
+    lock(client, mine, 0, 50)
+    client.call("RopRelease", mine)
+    other.call("RopReadStream", theirs, ByteCount=1, expect=LOCKED)
+    client.call("RopRelease", clone)
+    assert read(other, theirs, 1) == b"\0"
+
+
+def test_locks_of_a_session_that_ends(client: Client, others: tuple[int, Client, int]) -> None:
+    mine, other, theirs = others
+    lock(client, mine, 0, 50)
+    client.disconnect()
+    assert read(other, theirs, 1) == b"\0"
+
+
+def test_an_unsaved_message_is_nobody_elses(client: Client, message: int) -> None:
+    stream = opened(client, message)
+    lock(client, stream, 0, 50)
+    assert client.call("RopWriteStream", stream, Data=b"x")["WrittenSize"] == 1
+    client.call("RopLockRegionStream", message, RegionOffset=0, RegionSize=1, LockFlags=0, expect=NOT_SUPPORTED)
