@@ -452,7 +452,15 @@ def stub(
 def serve(
     listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen.")] = "127.0.0.1:8080",
     store: Annotated[Path | None, typer.Option("--store", metavar="FILE", help="SQLite file; memory without.")] = None,
-    user: Annotated[str, typer.Option("--user", metavar="USER", help="The mailbox's user.")] = "user",
+    users: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--user",
+            metavar="USER",
+            help="Who may log on, with a mailbox of their own (user without; repeatable: all have the one password). "
+            "One user's mailbox answers to every mailbox DN, those of several only to their own.",
+        ),
+    ] = None,
     password_env: PasswordEnv = "REPLAY_PASSWORD",
     record: Annotated[
         Path | None, typer.Option("--record", metavar="FILE", help="Write what is said as pcapng, without credentials.")
@@ -478,6 +486,7 @@ def serve(
         emit(help_lines())
         return
     host, port = address_of(listen)
+    users = users or ["user"]
     faults = parse(fault or ())
     password = secret_from(password_env, "--password-env", "password")
     with ExitStack() as stack:
@@ -486,7 +495,7 @@ def serve(
             recorder = stack.enter_context(Recorder(record, "replay serve", overwrite))
         try:
             serve_forever(
-                host, port, store, user, password, faults=faults, recorder=recorder,
+                host, port, store, users, password, any_dn=len(users) == 1, faults=faults, recorder=recorder,
                 ready=lambda url: print(f"listening on {url}", file=sys.stderr, flush=True),
             )  # fmt: skip
         except ServerError as error:

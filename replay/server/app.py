@@ -47,6 +47,7 @@ from replay.server.responsecodes import (
     INVALID_VERB,
     MISSING_COOKIE,
     MISSING_HEADER,
+    NO_PRIVILEGE,
     SEQUENCE_COOKIE,
     SHUTTING_DOWN,
     SUCCESS,
@@ -96,7 +97,6 @@ class Server:
     def __init__(
         self,
         directory: Directory,
-        user: str,
         password: str,
         pending_period: float = 15.0,
         expiration: float = 900.0,
@@ -104,7 +104,7 @@ class Server:
         faults: Iterable[Fault] = (),
     ) -> None:
         self.directory, self.store = directory, directory.store
-        self._credentials = f"{user}:{password}".encode()
+        self._credentials = {user: f"{user}:{password}".encode() for user in directory.users}
         self.pending_period, self.expiration, self.wait = pending_period, expiration, wait
         self.contexts: dict[str, Context] = {}
         self.closing = threading.Event()
@@ -128,7 +128,8 @@ class Server:
             return Response(status_code=400)
 
     async def _answer(self, request: Request) -> Response:
-        if not self._authenticated(request.headers.get("authorization", "")):
+        user = self._authenticated(request.headers.get("authorization", ""))
+        if user is None:
             return Response(
                 "401 Unauthorized\n",
                 401,
@@ -161,22 +162,26 @@ class Server:
         if end != len(body):
             raise RefusedError(INVALID_BODY, f"{len(body) - end} bytes are left over behind the body")
         if kind == "Connect":
-            context, answer = await self._in_thread(self._connect, fields)
+            context, answer = await self._in_thread(self._connect, fields, user)
             return self._respond(request, context, _ready(answer))
-        context = self._context(request, alone=kind != "NotificationWait")
+        context = self._context(request, user, alone=kind != "NotificationWait")
         if kind == "NotificationWait":
             return self._respond(request, context, self._notification_wait(context))
         work = self._execute if kind == "Execute" else self._disconnect
         return self._respond(request, context, self._in_thread(self._guarded, context, kind, work, fields))
 
-    def _authenticated(self, header: str) -> bool:
-        """Basic credentials, compared in constant time."""
+    def _authenticated(self, header: str) -> str | None:
+        """The user of Basic credentials, compared in constant time; None where they are no user's."""
         scheme, _, encoded = header.partition(" ")
         try:
             given = base64.b64decode(encoded.strip(), validate=True) if scheme.casefold() == "basic" else b""
         except ValueError:
             given = b""
-        return hmac.compare_digest(given, self._credentials)
+        found = None
+        for user, credentials in self._credentials.items():
+            if hmac.compare_digest(given, credentials):
+                found = user
+        return found
 
     async def _body(self, request: Request) -> bytes:
         length = request.headers.get("content-length", "0")
@@ -189,8 +194,11 @@ class Server:
                 raise RefusedError(TOO_LARGE, f"a body has at most {MAX_BODY} bytes")
         return bytes(body)
 
-    def _context(self, request: Request, alone: bool) -> Context:
-        """The session the cookies name. alone: no other request of it may be under way; the sequence moves on."""
+    def _context(self, request: Request, user: str, alone: bool) -> Context:
+        """The user's session that the cookies name.
+
+        alone: no other request of it may be under way; the sequence moves on.
+        """
         cookie, sequence = request.cookies.get(CONTEXT_COOKIE), request.cookies.get(SEQUENCE_COOKIE)
         if not cookie or not sequence:
             raise RefusedError(MISSING_COOKIE, "the cookies of Connect are missing")
@@ -198,6 +206,8 @@ class Server:
             context = self.contexts.get(cookie)
             if context is None:
                 raise RefusedError(CONTEXT_NOT_FOUND, "there is no such session context")
+            if context.session.user != user:
+                raise RefusedError(NO_PRIVILEGE, "the session context is another user's")
             context.used = time.monotonic()
             if not alone:
                 if context.waiting:
@@ -301,18 +311,18 @@ class Server:
 
     # The request types.
 
-    def _connect(self, fields: Any) -> tuple[Context | None, bytes]:
+    def _connect(self, fields: Any, user: str) -> tuple[Context | None, bytes]:
         name = fields["UserDn"]
         try:
             with self.store.transaction():
-                mailbox = self.directory.mailbox(name if isinstance(name, str) else "?")
+                mailbox = self.directory.mailbox(name if isinstance(name, str) else "?", user)
         except RopError as error:
             answer = {
                 "ErrorCode": error.code, "PollsMax": 0, "RetryCount": 0, "RetryDelay": 0, "DnPrefix": "",
                 "DisplayName": "", "AuxiliaryBuffer": b"",
             }  # fmt: skip
             return None, build(MAILBOX["Connect"].response, answer)
-        context = Context(Session(self.directory, fields["DefaultCodePage"], fields["LcidString"]))
+        context = Context(Session(self.directory, user, fields["DefaultCodePage"], fields["LcidString"]))
         with self._lock:
             self.contexts[context.cookie] = context
         answer = {

@@ -1,12 +1,16 @@
-"""Sending without a transport: a message comes back to the mailbox it is addressed to, and is filed as sent."""
+"""Sending without a transport: a message comes to the mailboxes here that it is addressed to, and is filed as sent."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from replay.server import content as contents
 from replay.server import events, folders, messages
+from replay.server.content import Content
 from replay.server.events import Event
-from replay.server.mailbox import Mailbox
+from replay.server.mailbox import FIRST_NAMED, Mailbox
 from replay.server.messages import Change, Message
+from replay.server.properties import Properties
 from replay.server.session import MessageObject
 
 EMAIL_ADDRESS, SMTP_ADDRESS = 0x3003, 0x39FE
@@ -27,7 +31,7 @@ def is_own(mailbox: Mailbox, address: str) -> bool:
 
 
 def send(message: MessageObject) -> None:
-    """Deliver a copy where the mailbox is a recipient, and file the message."""
+    """Deliver a copy to every mailbox of the store that is a recipient, and file the message."""
     mailbox, row = message.logon.mailbox, message.row
     assert row is not None
     addresses = [
@@ -35,8 +39,9 @@ def send(message: MessageObject) -> None:
         for one in message.content.recipients
         for prop_id in (EMAIL_ADDRESS, SMTP_ADDRESS)
     ]
-    if any(is_own(mailbox, address) for address in addresses if address):
-        deliver(mailbox, row)
+    for target in message.logon.session.directory.mailboxes():
+        if any(is_own(target, address) for address in addresses if address):
+            deliver(mailbox, row, target)
     message.row = file_sent(mailbox, row)
 
 
@@ -52,22 +57,52 @@ def receive_folder(mailbox: Mailbox, wanted: str) -> tuple[int, str]:
     return best[1], best[0]
 
 
-def deliver(mailbox: Mailbox, row: Message) -> int:
-    """A copy of a sent message in the receive folder of its class; returns its id."""
+def deliver(source: Mailbox, row: Message, mailbox: Mailbox) -> int:
+    """A copy of a sent message in the receive folder of its class in a mailbox; returns its id."""
     store = mailbox.store
     copy = contents.load(store, row.bag).fresh(store)
+    if mailbox.id != source.id:
+        _rename(copy, source, mailbox)
     now = store.now()
     copy.properties.put(DELIVERY_TIME, now)
     if SUBMIT_TIME >> 16 not in copy.properties:
         copy.properties.put(SUBMIT_TIME, now)
     flags = copy.properties.value(messages.MESSAGE_FLAGS, 0)
-    copy.properties.put(0x0E070003, flags & ~(messages.UNSENT | messages.EVER_READ) | FROM_ME)
+    own = FROM_ME if mailbox.id == source.id else 0
+    copy.properties.put(0x0E070003, flags & ~(messages.UNSENT | messages.EVER_READ) | own)
     folder, _ = receive_folder(mailbox, str(copy.properties.value(0x001A, "IPM.Note")))
     made = messages.insert(mailbox, folder, copy, read=False)
     delivered = messages.find(mailbox, made)
     assert delivered is not None
     announce(mailbox, delivered)
     return made
+
+
+def _rename(content: Content, source: Mailbox, target: Mailbox) -> None:
+    """Named properties have ids of their own in every mailbox."""
+    ids: dict[int, int] = {}
+    for properties in _all_properties(content):
+        moved = [prop_id for prop_id in properties if prop_id >= FIRST_NAMED]
+        values = {prop_id: properties.get(prop_id) for prop_id in moved}
+        for prop_id in moved:
+            properties.delete(prop_id)
+        for prop_id, found in values.items():
+            name = source.property_name(prop_id)
+            if name is None or found is None:
+                continue
+            if prop_id not in ids:
+                ids[prop_id] = target.property_id(name, create=True)
+            properties.set(ids[prop_id], *found)
+
+
+def _all_properties(content: Content) -> Iterator[Properties]:
+    yield content.properties
+    for recipient in content.recipients:
+        yield recipient.properties
+    for attachment in content.attachments.values():
+        yield attachment.properties
+        if attachment.embedded is not None:
+            yield from _all_properties(attachment.embedded)
 
 
 def announce(mailbox: Mailbox, row: Message) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -97,7 +97,7 @@ def serve(
     listen_host: str,
     listen_port: int,
     store_path: str | Path | None,
-    user: str,
+    users: Sequence[str],
     password: str,
     *,
     mailbox_dn: str | None = None,
@@ -109,15 +109,16 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    store_path: a SQLite file, or None for memory. mailbox_dn: the name of the user's mailbox (made up from the user
-    otherwise); any_dn: take every name a client logs on with for it. ready: called with the URL of the endpoint once
+    store_path: a SQLite file, or None for memory. users: who may log on, all with one password; each has a mailbox.
+    mailbox_dn: the name of the first user's mailbox (made up from the user otherwise); any_dn: take every name that a
+    client logs on with, and that is nobody's, for the user's own. ready: called with the URL of the endpoint once
     the socket listens. faults: what it is to do wrong. recorder: where to write down what is said. options:
     pending_period, expiration, wait, in seconds (see app.Server). Raises ServerError or store.StoreError where it
     cannot start.
     """
     listener = _listen(listen_host, listen_port)
     with contextlib.closing(listener), contextlib.closing(Store(store_path)) as store:
-        server = Server(Directory(store, user, mailbox_dn, any_dn), user, password, faults=faults, **options)
+        server = Server(Directory(store, users, mailbox_dn, any_dn), password, faults=faults, **options)
         tape = Tape(recorder) if recorder is not None else None
         http = _uvicorn(server, tape)
         with _ended_by_signals(http), contextlib.closing(server), contextlib.ExitStack() as stack:
@@ -132,7 +133,7 @@ def serve(
 class RunningServer:
     """A server on 127.0.0.1 with a port of its own, in a thread. A context manager.
 
-    url: the endpoint. store, server: for tests that look behind it. Options as for serve().
+    url: the endpoint. store, server: for tests that look behind it. others: more users. Options as for serve().
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class RunningServer:
         *,
         mailbox_dn: str | None = None,
         any_dn: bool = True,
+        others: Sequence[str] = (),
         faults: Iterable[Fault] = (),
         recorder: Recorder | None = None,
         **options: float,
@@ -152,8 +154,8 @@ class RunningServer:
         self.base_url = _url(self._listener)
         self.url = self.base_url + PATH
         self.store = Store(store_path)
-        directory = Directory(self.store, user, mailbox_dn, any_dn)
-        self.server = Server(directory, user, password, faults=faults, **options)
+        directory = Directory(self.store, (user, *others), mailbox_dn, any_dn)
+        self.server = Server(directory, password, faults=faults, **options)
         self._tape = Tape(recorder) if recorder is not None else None
         self._uvicorn = _uvicorn(self.server, self._tape)
         self._thread = threading.Thread(target=self._run, name="replay-server", daemon=True)

@@ -400,8 +400,8 @@ class Watched(ServerObject):
 class Session:
     """One client's session context: made by Connect, ended by Disconnect or by time."""
 
-    def __init__(self, directory: Directory, code_page: int = 1252, locale: int = 0x409) -> None:
-        self.directory, self.store = directory, directory.store
+    def __init__(self, directory: Directory, user: str, code_page: int = 1252, locale: int = 0x409) -> None:
+        self.directory, self.store, self.user = directory, directory.store, user
         self.code_page, self.locale = code_page, locale
         self.codec = codec_of(code_page)
         self.objects: dict[int, ServerObject] = {}

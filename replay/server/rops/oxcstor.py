@@ -35,11 +35,11 @@ PER_USER_CHUNK = 4096
 
 
 def logon(call: Call) -> Fields:
-    """Open the user's mailbox. There are no public folders here."""
+    """Open the user's mailbox, nobody else's. There are no public folders here."""
     flags = call.request["LogonFlags"]
     if not flags & PRIVATE_LOGON:
         raise RopError(LOGIN_FAILURE)
-    mailbox = call.session.directory.mailbox(_text(call.request["Essdn"]).rstrip("\0"))
+    mailbox = call.session.directory.mailbox(_text(call.request["Essdn"]).rstrip("\0"), call.session.user)
     number = call.request["LogonId"]
     for handle, thing in list(call.session.objects.items()):
         if thing is call.session.logons.get(number):

@@ -21,7 +21,7 @@ from tests.replay.server.client import Client
 SCRIPT = """
 import os, sys
 from replay.server import serve
-serve("127.0.0.1", 0, sys.argv[1], "user", os.environ["PASSWORD"], ready=lambda url: print(url, flush=True))
+serve("127.0.0.1", 0, sys.argv[1], ["user"], os.environ["PASSWORD"], ready=lambda url: print(url, flush=True))
 print("ended", flush=True)
 """
 
@@ -201,7 +201,7 @@ def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("these are notes, not a database, and they are long enough to be looked at" * 20)
     with pytest.raises(StoreError, match="not a database"):
-        serve("127.0.0.1", 0, path, "user", "password")
+        serve("127.0.0.1", 0, path, ["user"], "password")
 
 
 def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
@@ -220,4 +220,4 @@ def test_a_port_in_use_is_refused() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ServerError, match=f"cannot listen on 127.0.0.1:{port}"):
-            serve("127.0.0.1", port, None, "user", "password")
+            serve("127.0.0.1", port, None, ["user"], "password")
