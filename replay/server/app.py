@@ -30,6 +30,7 @@ from starlette.types import ASGIApp
 
 from dissector.grammar.base import GrammarError, build, parse
 from dissector.grammar.envelopes import MAILBOX
+from replay.server.auxiliary import GREETING
 from replay.server.directory import Directory
 from replay.server.errors import ERROR, RopError
 from replay.server.events import Event
@@ -327,7 +328,7 @@ class Server:
             self.contexts[context.cookie] = context
         answer = {
             "PollsMax": POLLS_MAX, "RetryCount": RETRY_COUNT, "RetryDelay": RETRY_DELAY, "DnPrefix": ORGANISATION,
-            "DisplayName": mailbox.display, "AuxiliaryBuffer": b"",
+            "DisplayName": mailbox.display, "AuxiliaryBuffer": GREETING,
         }  # fmt: skip
         return context, build(MAILBOX["Connect"].response, answer)
 

@@ -40,6 +40,12 @@ MAX_PAYLOADS = 96
 NO_COMPRESSION, NO_XOR, CHAIN = 1, 2, 4
 """Flags of Execute."""
 
+WORTH_COMPRESSING = 100
+"""Bytes of responses from which on they are compressed."""
+
+STREAMED = frozenset((0x2C, 0x4E))
+"""RopReadStream and RopFastTransferSourceGetBuffer: their data is large, and often compressed already."""
+
 PACKED_UPLOADS = {0xA3: "Data", 0x54: "TransferData", 0x9D: "TransferData"}
 """ROPs whose data may go on in further payloads of a request, and the field that it is in."""
 
@@ -86,7 +92,7 @@ def execute(
     except Exception as error:
         log.exception("an Execute request failed inside the server")
         raise BrokenSessionError from error
-    return buffers.pack(parts)
+    return buffers.pack(parts, compress=run.compress)
 
 
 def _payloads(rop_buffer: bytes) -> list[bytes]:
@@ -116,6 +122,14 @@ class _Run:
         self.data, self.handles = _split(payloads[0])
         self.further = payloads[1:]
         self.out = bytearray()
+        self.done: set[int] = set()
+
+    @property
+    def compress(self) -> bool:
+        """Whether the client wants it and it is worth while: neither streams nor what is small."""
+        if self.flags & NO_COMPRESSION or not WORTH_COMPRESSING <= len(self.out) <= PAYLOAD_LIMIT:
+            return False
+        return not self.done & STREAMED
 
     @property
     def limit(self) -> int:
@@ -140,6 +154,7 @@ class _Run:
                 last = None
                 break
             position = after
+            self.done.add(definition.rop_id)
         self._tell()
         if last is None or last.again is None:
             self._notify()

@@ -9,8 +9,11 @@ import time
 import httpx
 import pytest
 
-from dissector.grammar.base import build
+from dissector.emsmdb import buffers
+from dissector.grammar.auxiliary import AuxBlocks
+from dissector.grammar.base import build, parse
 from dissector.grammar.envelopes import MAILBOX
+from dissector.source import ByteSource
 from replay.server import RunningServer
 from replay.server.app import MAX_BODY
 from tests.replay.server.client import Client
@@ -26,6 +29,11 @@ def test_connect_and_disconnect(server: RunningServer) -> None:
         answer = client.connect()
         assert answer["ErrorCode"] == 0
         assert answer["DisplayName"] == "alice"
+        chain = buffers.chain(ByteSource("aux", answer["AuxiliaryBuffer"]), 0, len(answer["AuxiliaryBuffer"]), "aux")
+        (part,) = chain.parts
+        blocks = {one["Type"]: one["Body"] for one in parse(AuxBlocks, part.plain.data)[0]}
+        assert blocks[0x46]["ServerCapabilityFlags"] == 0xB
+        assert (blocks[0x17]["OrgFlags"], blocks[0x48]["EndpointCapabilityFlag"]) == (0, 1)
         assert len(server.server.contexts) == 1
         assert client.disconnect()["ErrorCode"] == 0
         assert not server.server.contexts

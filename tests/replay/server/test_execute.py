@@ -14,6 +14,7 @@ from dissector.emsmdb import buffers
 from dissector.grammar.base import build
 from dissector.grammar.envelopes import MAILBOX
 from dissector.grammar.rops import ROPS
+from dissector.source import ByteSource
 from replay.server import RunningServer, unanswered
 from replay.server.errors import BUFFER_TOO_SMALL, RPC_FORMAT
 from replay.server.rops import HANDLERS
@@ -139,6 +140,35 @@ def test_bad_buffers_change_nothing(client: Client, logon: Any) -> None:
         assert client.raw(buffer)["ErrorCode"] == RPC_FORMAT
     assert client.raw(buffers.pack([rop_buffer(b"", [])]), max_out=8)["ErrorCode"] == RPC_FORMAT
     assert client.raw(buffers.pack([rop_buffer(b"", [])]))["ErrorCode"] == 0
+
+
+@pytest.mark.parametrize(("flags", "smaller"), [(3, False), (2, True), (0, True), (1, False)])
+def test_answers_are_compressed_where_the_client_wants_it(
+    client: Client, logon: Any, flags: int, smaller: bool
+) -> None:
+    message = client.create_message(logon["Handle"], logon["FolderIds"]["Inbox"])
+    client.set(message, (0x1000001F, "all work and no play " * 200))
+    client.save(message)
+    request = client.request_bytes("RopGetPropertiesAll", InputHandleIndex=0, PropertySizeLimit=0, WantUnicode=True)
+    answer = client.raw(buffers.pack([rop_buffer(request, [message])]), flags)
+    raw = answer["RopBuffer"]
+    (part,) = buffers.chain(ByteSource("RopBuffer", raw), 0, len(raw), "payload").parts
+    assert (len(raw) < len(part.plain.data)) is smaller
+    (told,) = client.responses(part.plain.data[2:-4])
+    assert told["ReturnValue"] == 0
+    small = client.raw(buffers.pack([rop_buffer(client.request_bytes("RopGetStoreState", InputHandleIndex=0),
+                                                [logon["Handle"]])]), flags)["RopBuffer"]  # fmt: skip
+    assert small[2] == 4, "too small to be compressed"
+
+
+def test_streams_are_not_compressed(client: Client, logon: Any) -> None:
+    message = client.create_message(logon["Handle"], logon["FolderIds"]["Inbox"])
+    client.write_stream(message, 0x10130102, bytes(10_000))
+    stream = client.call("RopOpenStream", message, PropertyTag=0x10130102, OpenModeFlags=0)["Handle"]
+    request = client.request_bytes("RopReadStream", InputHandleIndex=0, ByteCount=10_000)
+    request += client.request_bytes("RopRelease", InputHandleIndex=0)
+    raw = client.raw(buffers.pack([rop_buffer(request, [stream])]), 0)["RopBuffer"]
+    assert len(raw) > 10_000
 
 
 def test_rops_that_are_not_done_are_named(client: Client, logon: Any) -> None:
