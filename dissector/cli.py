@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dissector.cli_output import SHAPES, emit, emit_pieces, json_array
 from dissector.errors import DissectorError
 
 app = typer.Typer(
@@ -163,56 +164,6 @@ def coloured() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
-def emit(lines: Iterable[str]) -> None:
-    """Write lines: the first one at once, then more and more at a time."""
-    batch: list[str] = []
-    size, most = 0, 1
-    flush_each = sys.stdout.isatty()
-    for line in lines:
-        if len(line) > MOST_HELD and not batch:  # not copied once more
-            _write(line)
-            _write("\n")
-            continue
-        batch.append(line)
-        size += len(line)
-        if flush_each or len(batch) >= most or size > MOST_HELD:
-            _write("\n".join(batch) + "\n")
-            batch.clear()
-            size, most = 0, min(2 * most, 256)
-    if batch:
-        _write("\n".join(batch) + "\n")
-
-
-def _write(text: str) -> None:
-    """Write to stdout. Who reads it may have had enough: then the program ends quietly, as a fine one."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise DissectorError(f"cannot write the output: {error.strerror or error}") from error
-
-
-MOST_HELD = 1 << 16
-"""Characters that emit() puts together, but for a line that is longer."""
-
-
-def json_array(items: Iterable[str]) -> Iterator[str]:
-    """A JSON array, one element a line, written as it comes."""
-    yield "["
-    last = None
-    for item in items:
-        if last is not None:
-            yield last + ","
-        last = item
-    if last is not None:
-        yield last
-    yield "]"
-
-
 def complain(dissection: Any) -> None:
     """What the reading of the file ran into, on stderr."""
     summary = dissection.capture.summary
@@ -280,13 +231,13 @@ def tree(
     from dissector.cli_jobs import jobs_for, write_shared
     from dissector.session.streams import Joined, Streams
     from dissector.verify import weight
-    from dissector.views.json import exchange_text
+    from dissector.views.json import exchange_pieces
     from dissector.views.rows import rows_of
-    from dissector.views.streams import SHOWN_IN_JSON, SHOWN_WITH_EXCHANGES, joined_json, joined_lines
+    from dissector.views.streams import SHOWN_WITH_EXCHANGES, joined_lines, joined_pieces
     from dissector.views.text import COLOUR, PLAIN, exchange_lines
 
     test = row_test(where)
-    streams = Streams(SHOWN_WITH_EXCHANGES if form is Format.TEXT else SHOWN_IN_JSON) if joins else None
+    streams = Streams(SHOWN_WITH_EXCHANGES) if joins else None
     palette = COLOUR if coloured() else PLAIN
     dissection, bar = opened(pick(capture, read_file), engine, prefs)
 
@@ -299,23 +250,24 @@ def tree(
             left = Joined(streams.finish(), [])
             yield weight(None, left), (None, left)
 
-    def shown(unit: tuple[Any, Joined]) -> Iterator[str]:
+    def lines(unit: tuple[Any, Joined]) -> Iterator[str]:
         exchange, joined = unit
-        if form is not Format.TEXT:
-            yield exchange_text(exchange, joined_json(joined))
-            return
         if exchange is not None:
             yield from exchange_lines(exchange, palette, hex_pane)
         yield from joined_lines(joined, palette, hex_pane)
+
+    def items(unit: tuple[Any, Joined]) -> Iterable[Iterable[str]]:
+        if form is Format.TEXT:
+            return ((line,) for line in lines(unit))
+        return (exchange_pieces(unit[0], joined_pieces(unit[1])),)
 
     with dissection:
         try:
             count = jobs_for(jobs, dissection)
             if count > 1:
-                write_shared(units(), shown, count, array=form is Format.JSON)
+                write_shared(units(), items, count, SHAPES[form])
             else:
-                lines = (line for _, unit in units() for line in shown(unit))
-                emit(json_array(lines) if form is Format.JSON else lines)
+                emit_pieces((item for _, unit in units() for item in items(unit)), SHAPES[form])
         finally:
             bar.close()
         complain(dissection)
@@ -344,8 +296,7 @@ def streams(
     """FastTransfer streams, joined across their ROPs: what they hold, whether they are complete, and why not."""
     from dissector.session.streams import KEEP_ALL, Streams
     from dissector.views.extract import Extractor
-    from dissector.views.json import dumps
-    from dissector.views.streams import FIELDS, stream_json, stream_lines, stream_row, stream_tree_lines
+    from dissector.views.streams import FIELDS, stream_lines, stream_pieces, stream_row, stream_tree_lines
     from dissector.views.text import COLOUR, PLAIN
 
     test = row_test(where, FIELDS)
@@ -369,8 +320,7 @@ def streams(
     with dissection:
         try:
             if form is not Format.TEXT:
-                lines = (dumps(stream_json(stream, trees)) for stream in chosen())
-                emit(json_array(lines) if form is Format.JSON else lines)
+                emit_pieces((stream_pieces(stream, tree=trees) for stream in chosen()), SHAPES[form])
             elif trees:
                 emit(line for stream in chosen() for line in stream_tree_lines(stream, palette, hex_pane))
             else:

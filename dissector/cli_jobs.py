@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
+from dissector.cli_output import Shape, writing
 from dissector.jobs import MOST, Shared, available
 
 if TYPE_CHECKING:
@@ -36,43 +37,46 @@ def _plain(encoding: str) -> bool:
 
 
 def write_shared(
-    units: Iterable[tuple[int, T]], lines: Callable[[T], Iterable[str]], jobs: int, *, array: bool
+    units: Iterable[tuple[int, T]], items: Callable[[T], Iterable[Iterable[str]]], jobs: int, shape: Shape
 ) -> None:
-    """Write the lines of units, which come with their weights, to stdout. array: as the elements of a JSON array."""
+    """Write the items of units, which come with their weights, to stdout. An item comes in pieces of text."""
     encoding, errors = sys.stdout.encoding, sys.stdout.errors or "strict"
 
     def carry_out(batch: list[T]) -> Iterator[bytes]:
         held: list[str] = []
         size = 0
-        comma = ""
+        between = ""
         for unit in batch:
-            for line in lines(unit):
-                held += (comma, line) if array else (line, "\n")
-                comma = ",\n"
-                size += len(line)
-                if size >= HELD:
-                    yield "".join(held).encode(encoding, errors)
-                    held, size = [], 0
+            for item in items(unit):
+                held.append(between)
+                between = shape.between
+                for piece in item:
+                    held.append(piece)
+                    size += len(piece)
+                    if size >= HELD:
+                        yield "".join(held).encode(encoding, errors)
+                        held, size = [], 0
+                held.append(shape.behind)
         yield "".join(held).encode(encoding, errors)
 
     out = sys.stdout.buffer
     at_once = sys.stdout.isatty()
     sys.stdout.flush()
-    out.write(b"[\n" if array else b"")
     last: int | None = None
     with closing(Shared(units, carry_out, jobs).results()) as results:
         for number, data in results:
             if not data:
                 continue
-            if array and last is not None and last != number:
-                out.write(b",\n")
-            out.write(data)
-            last = number
-            if at_once:
-                out.flush()
-    if array:
-        out.write(b"]\n" if last is None else b"\n]\n")
-    out.flush()
+            with writing():
+                if number != last:
+                    out.write((shape.before if last is None else shape.between).encode())
+                    last = number
+                out.write(data)
+                if at_once:
+                    out.flush()
+    with writing():
+        out.write((shape.none if last is None else shape.last).encode())
+        out.flush()
 
 
 def verify_shared(dissection: Dissection, jobs: int) -> Report:

@@ -17,11 +17,11 @@ from dissector.cli import (
     app,
     coloured,
     complain,
-    emit,
     opened,
     pick,
     row_test,
 )  # fmt: skip
+from dissector.cli_output import emit
 
 
 def _palette() -> Any:

@@ -103,10 +103,20 @@ class Node:
         """The node reached by child names; raises KeyError with the name that is missing."""
         node = self
         for name in path:
-            node = next((child for child in node.children if child.name == name), None)  # type: ignore[assignment]
-            if node is None:
+            found = node.child(name)
+            if found is None:
                 raise KeyError(name)
+            node = found
         return node
+
+    def child(self, name: str) -> Node | None:
+        """The first child of that name."""
+        return next((child for child in self.children if child.name == name), None)
+
+    @property
+    def count(self) -> int:
+        """How many children there are."""
+        return len(self.children)
 
 
 LABEL_LIMIT = 400

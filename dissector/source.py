@@ -75,11 +75,15 @@ class Runs:
         self.add(begin + distance, end - begin, runs.frames[first], runs.offsets[first] + begin - starts[first])
         if last == first:
             return
-        self.starts += [at + distance for at in starts[first + 1 : last + 1]]
-        self.ends += [at + distance for at in ends[first + 1 : last + 1]]
-        self.frames += runs.frames[first + 1 : last + 1]
-        self.offsets += runs.offsets[first + 1 : last + 1]
+        self.starts.extend([at + distance for at in starts[first + 1 : last + 1]])
+        self.ends.extend([at + distance for at in ends[first + 1 : last + 1]])
+        self.frames.extend(runs.frames[first + 1 : last + 1])
+        self.offsets.extend(runs.offsets[first + 1 : last + 1])
         self.ends[-1] = min(stop, ends[last]) + distance
+
+    def pieces(self) -> Iterator[Piece]:
+        for start, end, frame, offset in zip(self.starts, self.ends, self.frames, self.offsets, strict=True):
+            yield Piece(start, end - start, frame, offset, end - start)
 
     def within(self, start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
         """(number of the run, start, end, offset of the start in its frame) of all that start..stop touches."""
@@ -107,6 +111,13 @@ class ByteSource:
         self._pieces = pieces
         self._starts: list[int] | None = None
         self._runs: tuple[Runs, int] | bool | None = False
+
+    @classmethod
+    def of_runs(cls, label: str, data: bytes, runs: Runs) -> ByteSource:
+        """A source that lies in the frames as the runs say."""
+        made = cls(label, data, runs.pieces)
+        made._runs = runs, 0
+        return made
 
     def __len__(self) -> int:
         return len(self.data)

@@ -149,7 +149,7 @@ def weight(exchange: Exchange | None, joined: Joined) -> int:
     """How much there is to be looked at: bytes, more or less."""
     calls = (exchange.call.request, exchange.call.response) if exchange is not None else ()
     size = sum(1000 + sum(map(len, side.payloads)) for side in calls if side is not None)
-    return size + sum(stream.size for stream in joined.streams if stream.parts)
+    return size + sum(stream.size for stream in joined.streams if stream.kept)
 
 
 def _step(exchange: Exchange, joined: Joined, report: Report) -> None:
@@ -238,11 +238,12 @@ def verify_stream(stream: Stream, report: Report) -> None:
     made = rebuild_stream(stream, data)
     at = 0
     same = len(made) == len(data)
-    for source, offset, length in stream.parts or ():
-        if made[at : at + length] != source.data[offset : offset + length]:
+    for buffer in stream.buffers:
+        end = at + buffer.length
+        if made[at:end] != data[at:end]:
             same = False
             found(at, "buffer", "built again it differs")
-        at += length
+        at = end
     report.streams_identical += same
     report.streams_different += not same
     verify_stream_tree(stream, report, found)

@@ -15,10 +15,10 @@ import pytest
 
 from bench.generate import generate
 from dissector.capture.native import NativeCapture
-from dissector.cli import emit
+from dissector.cli_output import emit
 from dissector.pipeline import dissect
 from dissector.session.streams import Streams
-from dissector.views.json import exchange_text
+from dissector.views.json import exchange_pieces
 from dissector.views.rows import rows_of
 from dissector.views.table import list_lines
 from dissector.views.text import exchange_lines
@@ -51,7 +51,7 @@ def trees_as_text(dissection: Any) -> Iterator[str]:
 
 
 def trees_as_json(dissection: Any) -> Iterator[str]:
-    return (exchange_text(exchange) for exchange in dissection.exchanges())
+    return ("".join(exchange_pieces(exchange)) for exchange in dissection.exchanges())
 
 
 @pytest.mark.parametrize("lines", [list_rows, trees_as_text, trees_as_json])
@@ -83,7 +83,7 @@ def test_streams_come_when_they_end(large: Path) -> None:
     with dissect(large) as dissection:
         done = [stream for exchange in dissection.exchanges() for stream in joiner.exchange(exchange).streams]
     assert len(done) == 20
-    assert all(stream.complete and stream.parts is None for stream in done)
+    assert all(stream.complete and stream.kept is None for stream in done)
     assert joiner.finish() == []
 
 

@@ -112,11 +112,11 @@ def gather(dissection: Dissection) -> Side:
     def note(records: Iterable[SyncRecord]) -> None:
         for record in records:
             side.records.append(record)
-            if record.stream.parts is not None and record.direction == "download":
+            if record.stream.kept is not None and record.direction == "download":
                 data = record.stream.source().data
                 for change in record.changes:
                     side.properties[id(change)] = properties_of(data[change.offset : change.offset + change.bytes])
-                record.stream.parts = None
+                record.stream.kept = None
 
     for exchange in dissection.exchanges():
         _who(exchange, side)

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dissector.grammar.elements import Element, ElementReader, trace_element
-from dissector.grammar.ics import RULES, Syntax, rule_breaks
+from dissector.grammar.fasttransfer import PropValue
+from dissector.grammar.ics import PROPERTY, RULES, Syntax, rule_breaks
 from dissector.grammar.resume import resume
+from dissector.grammar.runs import Grouped, read_run
 from dissector.node import Diagnostic, Node, Severity, Summary, Undecoded, brief
 from dissector.source import ByteSource
 
@@ -39,7 +41,7 @@ class Amount(Summary):
         super().__init__("")
 
     def __call__(self, node: Node) -> str:
-        return f"{len(node.children)} propert{'y' if len(node.children) == 1 else 'ies'}"
+        return f"{node.count} propert{'y' if node.count == 1 else 'ies'}"
 
 
 class EachValue(Summary):
@@ -91,12 +93,16 @@ class Gap(NamedTuple):
     why: str
 
 
+MOST_TAGS = 64
+"""How many properties of a production with a rule are held to it."""
+
+
 class _Open:
     """A production that is open, its node, and (for a production with a rule) the tags of its own properties."""
 
     __slots__ = ("name", "node", "tags")
 
-    def __init__(self, name: str, node: Node) -> None:
+    def __init__(self, name: str, node: Grouped) -> None:
         self.name, self.node = name, node
         self.tags: list[int] | None = [] if name in RULES else None
 
@@ -111,7 +117,7 @@ class TreeBuilder:
     def __init__(self, source: ByteSource, root: str | None, name: str, base: int, codepage: str | None) -> None:
         self.source, self.base, self.codepage = source, base, codepage
         self.syntax = Syntax(root) if root is not None else None
-        node = Node(name, source, base, spec=SPEC, labeller=SUMMARIES.get(root or ""))
+        node = Grouped(name, source, base, SPEC, SUMMARIES.get(root or ""))
         self.open = [_Open(root or "", node)]
         self.after = 0
 
@@ -128,15 +134,32 @@ class TreeBuilder:
             for _ in range(step.ends):
                 self.close(self.open.pop(), node.offset)
             for name in step.begins:
-                begun = Node(name, self.source, node.offset, spec=SPEC, labeller=SUMMARIES.get(name))
-                self.open[-1].node.children.append(begun)
+                begun = Grouped(name, self.source, node.offset, SPEC, SUMMARIES.get(name))
+                self.open[-1].node.add(begun)
                 self.open.append(_Open(name, begun))
             if step.trouble:
                 node.diagnose(Severity.MALFORMED, step.trouble)
         innermost = self.open[-1]
-        innermost.node.children.append(node)
-        if innermost.tags is not None and not element.is_marker and len(innermost.tags) < 64:
+        innermost.node.add(node)
+        if innermost.tags is not None and not element.is_marker and len(innermost.tags) < MOST_TAGS:
             innermost.tags.append(element.tag)
+
+    def run(self, at: int, stop: int) -> int:
+        """Take the properties from a place in the source on at one go, if any number of them may stand there.
+
+        Returns the place behind them. What needs a closer look is left to add().
+        """
+        if self.syntax is None or self.syntax.repeating != PROPERTY or not PropValue.__dict__.get("_rows"):
+            return at
+        found = read_run(self.source, at, stop, self.codepage, self.after)
+        if found is None:
+            return at
+        run, tags = found
+        innermost = self.open[-1]
+        innermost.node.add(run)
+        if innermost.tags is not None:
+            innermost.tags += tags[: MOST_TAGS - len(innermost.tags)]
+        return run.end
 
     def close(self, production: _Open, end: int) -> None:
         production.node.length = end - production.node.offset
@@ -156,7 +179,7 @@ class TreeBuilder:
     def unread(self, offset: int, end: int, why: Diagnostic) -> None:
         """A leaf of bytes (places in the source) that no element was made of."""
         raw = Undecoded(self.source.data[offset:end])
-        self.open[-1].node.children.append(Node("Undecoded", self.source, offset, end - offset, raw, diagnostics=[why]))
+        self.open[-1].node.add(Node("Undecoded", self.source, offset, end - offset, raw, diagnostics=[why]))
 
     def lose(self) -> None:
         """Elements are missing here: what is open cannot be held to any rule."""
@@ -215,9 +238,18 @@ def trace_parts(
             builder.lose()
         reader = ElementReader(keep=0, offset=at - offset)
         reader.feed(source.data[at:run_end] if (at, run_end) != (0, len(source.data)) else source.data)
-        for element in reader.elements():
-            builder.add(element)
-            yield from builder.closed()
+        at_one_go, more = type(source.data) is bytes, True
+        while more:
+            more = False
+            for element in reader.elements():
+                builder.add(element)
+                yield from builder.closed()
+                here = offset + element.end
+                behind = builder.run(here, run_end) if at_one_go else here
+                if behind > here:
+                    reader.pass_to(behind - at)
+                    more = True  # elements() begins anew there
+                    break
         broken = reader.trouble is not None
         trouble = reader.finish()
         if trouble is not None:

@@ -18,6 +18,7 @@ from dissector.model.ids import ObjectId
 from dissector.node import Node, Severity, undecoded
 from dissector.session.account import Account
 from dissector.session.exchange import Carried
+from dissector.session.kept import Kept
 from dissector.source import ByteSource, joined
 
 
@@ -170,8 +171,8 @@ class Stream:
     unsent: str = ""
     """Why its end is not here; '' where the last bytes are its end."""
     account: Account = field(default_factory=lambda: Account(None))
-    parts: list[tuple[ByteSource, int, int]] | None = None
-    """Where its bytes lie; None where they were not kept."""
+    kept: Kept | None = None
+    """Its bytes; None where they were not kept."""
     tap: Tap | None = None
     """Who else is given its bytes as they come."""
 
@@ -189,9 +190,9 @@ class Stream:
 
     def source(self) -> ByteSource:
         """Its bytes, each of which leads to its frames. Raises ValueError where they were not kept."""
-        if self.parts is None:
+        if self.kept is None:
             raise ValueError(f"the bytes of {self.label} were not kept")
-        return joined(self.label, self.parts)
+        return self.kept.source(self.label)
 
     def tree(self, source: ByteSource | None = None) -> Node:
         """The annotated tree of all of it."""
@@ -233,9 +234,9 @@ class Stream:
         if self.tap is not None:
             self.tap.feed(data)
         if self.size > keep:
-            self.parts = None
-        if self.parts is not None:
-            self.parts.append((source, offset, buffer.length))
+            self.kept = None
+        if self.kept is not None:
+            self.kept.add(source, offset, buffer.length)
 
     def missing(self, why: str) -> None:
         """Bytes are missing at this place."""

@@ -22,6 +22,7 @@ from dissector.grammar.syncstory import Item
 from dissector.node import Severity
 from dissector.session.account import Account, Allowance
 from dissector.session.exchange import Carried, Exchange, Rop, RopSide
+from dissector.session.kept import Kept
 from dissector.session.objects import NO_HANDLE, Session
 from dissector.session.stream import Buffer, Failure, StateUpload, Stream
 from dissector.session.tracker import CLOSING_CALLS, WITH_VALUE
@@ -75,7 +76,7 @@ class Watcher(Protocol):
 class Streams:
     """Joins streams: exchange() for every exchange in order, finish() at the end of the capture.
 
-    keep: how many bytes of an open stream are kept. A longer one is counted to its end but its bytes are let go (parts
+    keep: how many bytes of an open stream are kept. A longer one is counted to its end but its bytes are let go (kept
     is None). With 0 none are kept; states always are, they are small. allowance: see Account.
     """
 
@@ -214,7 +215,7 @@ class _Step:
             message=target.message_id if target is not None else None,
             last_exchange=self.exchange.number, last_frame=self.frame(),
             account=Account(root, self.session.codepage, self.streams.allowance),
-            parts=[] if self.streams.keep else None,
+            kept=Kept() if self.streams.keep else None,
         )  # fmt: skip
         self.streams._open[key] = stream
         watcher = self.streams.watcher

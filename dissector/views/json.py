@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import uuid
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
-from orjson import Fragment
 
 from dissector.grammar.compiler.rows import LazyNode
+from dissector.grammar.runs import Grouped, Run
 from dissector.node import Node
 from dissector.session.exchange import Exchange
 from dissector.source import ByteSource, Runs
@@ -173,34 +173,30 @@ def node_text(node: Node) -> str:
     return "".join(out)
 
 
-def node_fragment(node: Node) -> Fragment:
-    """node_json() written already: dumps() takes it as it is."""
-    return Fragment(node_text(node))
+def parts_pieces(parts: Iterable[Node], begun: Node) -> Iterator[str]:
+    """The same, in pieces, of a tree that comes as its children, then itself without them: no more than one is held.
 
-
-def parts_fragment(parts: Iterable[Node]) -> Fragment:
-    """The same of a tree that comes as its children, then itself without them: no more than one is held as nodes."""
-    out: list[str] = []
+    begun: the tree before it has children or diagnostics; nothing else of it may change.
+    """
+    yield _head(begun, Frames(begun.source), None)
+    between = CHILDREN
     last: Node | None = None
     for node in parts:
         if last is not None:
-            out.append(",")
-            _write(last, Frames(last.source), node.source, out)
+            out = [between]
+            _write(last, Frames(last.source), begun.source, out)
+            yield "".join(out)
+            between = ","
         last = node
     assert last is not None
-    whole: list[str] = []
-    _write(last, Frames(last.source), None, whole, out)
-    return Fragment("".join(whole))
+    yield ("" if between == CHILDREN else "]") + _tail(last)
 
 
-def _write(node: Node, frames: Frames, inherited: ByteSource | None, out: list[str], inner: Sequence[str] = ()) -> None:
-    """frames: where the node's source lies, if that is inherited. inner: the text of its children, if that is there."""
+def _head(node: Node, frames: Frames, inherited: ByteSource | None) -> str:
+    """What stands before the children of a node: the brace is left open."""
     source, offset, length = node.source, node.offset, node.length
-    rows = node.rows if type(node) is LazyNode else None
     text = f'{_NAMES[node.name]}{offset},"length":{length}'
     if source is not inherited:
-        if source is not frames.source:
-            frames = Frames(source)
         text += f',"source":{quoted(source.label)}'
     value = node.value
     if node.secret:
@@ -210,10 +206,10 @@ def _write(node: Node, frames: Frames, inherited: ByteSource | None, out: list[s
     elif value is not None:
         text += f',"value":{value_text(value)}'
     if node.labeller is not None:
+        rows = node.rows if type(node) is LazyNode else None
         label = _ROWS.summary(rows[0], node.labeller) if rows is not None else None
         if label is None:
             label = node.label
-            rows = node.rows if type(node) is LazyNode else None
         if label:
             text += f',"label":{quoted(label)}'
     if node.spec:
@@ -224,39 +220,78 @@ def _write(node: Node, frames: Frames, inherited: ByteSource | None, out: list[s
             text += f',"spans":[[{frames.frame},{offset + frames.shift},{length}]]'
         else:
             text += spans_text(source, offset, length)
-    if rows is not None:
-        out.append(text)
+    return text
+
+
+def _tail(node: Node) -> str:
+    """What stands behind the children of a node."""
+    if not node.diagnostics:
+        return "}"
+    found = ",".join(
+        f'{{"severity":"{one.severity.value}","message":{quoted(one.message)}}}' for one in node.diagnostics
+    )
+    return f',"diagnostics":[{found}]}}'
+
+
+def _write(node: Node, frames: Frames, inherited: ByteSource | None, out: list[str]) -> None:
+    """frames: where the node's source lies, if that is inherited."""
+    if node.source is not inherited and node.source is not frames.source:
+        frames = Frames(node.source)
+    out.append(_head(node, frames, inherited))
+    kind = type(node)
+    if kind is LazyNode and (rows := node.rows) is not None:  # type: ignore[attr-defined]
         try:
             _ROWS.write_parts(rows, frames, out, _write)
-            text = ""
         except Spread:
-            del out[-1]
-            rows = None
-    if inner:
-        out.extend((text, CHILDREN, *inner[1:]))
-        text = "]"
-    elif rows is None and node.children:
-        out.append(text)
-        state = [CHILDREN]
-        for child in node.children:
-            if type(child) is LazyNode and _ROWS.write_whole(child, frames, out, state):
-                continue
-            out.append(state[0])
-            _write(child, frames, source, out)
-            state[0] = ","
-        text = "]"
-    if node.diagnostics:
-        found = ",".join(
-            f'{{"severity":"{one.severity.value}","message":{quoted(one.message)}}}' for one in node.diagnostics
-        )
-        text += f',"diagnostics":[{found}]'
-    out.append(text + "}")
+            _write_children(node.children, frames, out)
+    elif kind is Grouped and (parts := node.parts) is not None:  # type: ignore[attr-defined]
+        _write_children(parts, frames, out)
+    elif node.children:
+        _write_children(node.children, frames, out)
+    out.append(_tail(node))
 
 
-def exchange_text(exchange: Exchange, more: Mapping[str, Any] | None = None) -> str:
+def _write_children(parts: Iterable[Node | Run], frames: Frames, out: list[str]) -> None:
+    state = [CHILDREN]
+    for part in parts:
+        kind = type(part)
+        if kind is Run:
+            _write_run(part, frames, out, state)  # type: ignore[arg-type]
+            continue
+        if kind is LazyNode and _ROWS.write_whole(part, frames, out, state):  # type: ignore[arg-type]
+            continue
+        out.append(state[0])
+        _write(part, frames, frames.source, out)  # type: ignore[arg-type]
+        state[0] = ","
+    if state[0] != CHILDREN:
+        out.append("]")
+
+
+def _write_run(run: Run, frames: Frames, out: list[str], state: list[str]) -> None:
+    """Elements side by side. Those that are one row are written as that."""
+    rows, firsts, source = run.rows, run.firsts, frames.source
+    whole = _ROWS.whole
+    single = len(rows) == len(firsts)
+    for index, first in enumerate(firsts):
+        row = rows[first]
+        if single or (firsts[index + 1] if index + 1 < len(firsts) else len(rows)) == first + 1:
+            number = row[0]
+            write = whole[number] if number in whole else _ROWS.make(number)
+            if write is not None:
+                try:
+                    write(row, source, frames, out, (), state)
+                    continue
+                except Spread:
+                    pass
+        out.append(state[0])
+        _write(run.node(index, source), frames, source, out)
+        state[0] = ","
+
+
+def exchange_pieces(exchange: Exchange, more: Iterable[str] = ()) -> Iterator[str]:
     """{"exchange", "frame", "time", "transport", "call", "request": node | null, "response": node | null} as JSON.
 
-    more: members behind these.
+    more: the text of members behind these, commas first.
     """
     head = {
         "exchange": exchange.number,
@@ -272,8 +307,9 @@ def exchange_text(exchange: Exchange, more: Mapping[str, Any] | None = None) -> 
             out.append("null")
         else:
             _write(tree, Frames(tree.source), None, out)
-    out.append(f",{dumps(more)[1:]}" if more else "}")
-    return "".join(out)
+    yield "".join(out)
+    yield from more
+    yield "}"
 
 
 def dumps(value: Any) -> str:

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orjson import Fragment
-
 from dissector.grammar.icstree import SPEC
 from dissector.grammar.idset import IdsetReading
 from dissector.grammar.names import error_name
@@ -18,13 +16,11 @@ from dissector.session.stream import StateUpload, Stream
 from dissector.session.streams import Joined
 from dissector.source import ByteSource
 from dissector.views.hexdump import hexdump
-from dissector.views.json import node_fragment, parts_fragment, plain
+from dissector.views.json import dumps, node_text, parts_pieces, plain
 from dissector.views.text import PLAIN, Palette, diagnostic_lines, hex_lines, tree_lines
 
-SHOWN_WITH_EXCHANGES = 64 << 20
+SHOWN_WITH_EXCHANGES = 32 << 20
 """`dissector tree` shows streams up to this many bytes; longer ones only `dissector streams --tree` does."""
-SHOWN_IN_JSON = 4 << 20
-"""The same with -T json and jsonl, where a tree is held as a whole: some hundred bytes for every one of the stream."""
 PIECEWISE = frozenset(("contentsSync", "hierarchySync", "messageList"))
 """Roots that are shown message by message: their first line needs none of what is below it."""
 
@@ -248,7 +244,7 @@ def stream_tree_lines(
     yield from heading(stream_row(stream), palette)
     for state in stream.states if states else ():
         yield from tree_lines(state.tree(), palette, depth=1)
-    if stream.size and stream.parts is None:
+    if stream.size and stream.kept is None:
         command = f"dissector streams --tree -Y 'stream == {stream.number}'"
         yield f"  {stream.size} bytes are too many to be shown here: {command}"
     elif stream.size:
@@ -265,7 +261,7 @@ def stream_tree_lines(
 
 def _piecewise(stream: Stream, source: ByteSource, palette: Palette) -> Iterator[str]:
     """The lines of a tree of which only one child of the root is held at a time; the root's diagnostics are last."""
-    yield from tree_lines(Node(stream.root or "stream", source, 0, len(source), spec=SPEC), palette)
+    yield from tree_lines(_begun(stream, source), palette)
     held: Node | None = None
     for node in stream.tree_parts(source):
         if held is not None:
@@ -273,6 +269,11 @@ def _piecewise(stream: Stream, source: ByteSource, palette: Palette) -> Iterator
         held = node
     assert held is not None
     yield from diagnostic_lines(held, 0, palette)
+
+
+def _begun(stream: Stream, source: ByteSource) -> Node:
+    """The tree of a stream without its children."""
+    return Node(stream.root or "stream", source, 0, len(source), spec=SPEC)
 
 
 def joined_lines(joined: Joined, palette: Palette = PLAIN, hex_pane: bool = False) -> Iterator[str]:
@@ -290,35 +291,45 @@ def joined_lines(joined: Joined, palette: Palette = PLAIN, hex_pane: bool = Fals
         yield from stream_tree_lines(stream, palette, hex_pane, states=False)
 
 
-def stream_json(stream: Stream, tree: bool = False) -> dict[str, Any]:
-    """The row; with `tree` also the trees of its states and of its bytes."""
-    made = stream_row(stream).as_json()
-    if tree:
-        made["states"] = [state_json(state) for state in stream.states]
-        made["tree"] = tree_json(stream)
-    return made
+def stream_pieces(stream: Stream, *, tree: bool = False, states: bool = True) -> Iterator[str]:
+    """The row as JSON; with `tree` also the trees of its states and its bytes ("tree": null if those were not kept)."""
+    row = dumps(stream_row(stream).as_json())
+    if not tree:
+        yield row
+        return
+    yield row[:-1]
+    if states:
+        yield f',"states":[{",".join(map(state_text, stream.states))}]'
+    yield ',"tree":'
+    if not stream.size or stream.kept is None:
+        yield "null"
+    elif stream.root in PIECEWISE:
+        source = stream.source()
+        yield from parts_pieces(stream.tree_parts(source), _begun(stream, source))
+    else:
+        yield node_text(stream.tree())
+    yield "}"
 
 
-def tree_json(stream: Stream) -> Fragment | None:
-    """The tree of a stream as JSON; None where its bytes were not kept."""
-    if not stream.size or stream.parts is None:
-        return None
-    return parts_fragment(stream.tree_parts()) if stream.root in PIECEWISE else node_fragment(stream.tree())
-
-
-def state_json(state: StateUpload) -> dict[str, Any]:
+def state_text(state: StateUpload) -> str:
     """{"stream", "property", "bytes", "bootstrap", "why", "tree": node}"""
-    return {
-        "stream": state.stream, "property": state.name, "bytes": state.size, "bootstrap": state.bootstrap,
-        "why": state.why, "tree": node_fragment(state.tree()),
-    }  # fmt: skip
+    head = dumps(
+        {
+            "stream": state.stream, "property": state.name, "bytes": state.size, "bootstrap": state.bootstrap,
+            "why": state.why,
+        }
+    )  # fmt: skip
+    return f'{head[:-1]},"tree":{node_text(state.tree())}}}'
 
 
-def joined_json(joined: Joined) -> dict[str, Any]:
+def joined_pieces(joined: Joined) -> Iterator[str]:
     """The members "states" and "streams" of an exchange, where something became whole in it."""
-    made: dict[str, Any] = {}
     if joined.states:
-        made["states"] = [state_json(one) for one in joined.states]
+        yield f',"states":[{",".join(map(state_text, joined.states))}]'
+    between = ',"streams":['
+    for stream in joined.streams:
+        yield between
+        yield from stream_pieces(stream, tree=True, states=False)
+        between = ","
     if joined.streams:
-        made["streams"] = [{**stream_row(one).as_json(), "tree": tree_json(one)} for one in joined.streams]
-    return made
+        yield "]"

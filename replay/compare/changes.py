@@ -150,9 +150,13 @@ class Story:
 
 def story_of(stream: Stream) -> Story | None:
     """What a joined stream tells; None where what it is or its bytes are not known."""
-    if stream.root is None or stream.parts is None:
+    if stream.root is None:
         return None
-    return read_story(stream.source().data, stream.root, stream.codepage)
+    try:
+        data = stream.source().data
+    except ValueError:  # not kept
+        return None
+    return read_story(data, stream.root, stream.codepage)
 
 
 def read_story(data: bytes, root: str, codepage: str | None = None) -> Story:

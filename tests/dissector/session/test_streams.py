@@ -609,7 +609,7 @@ def test_bytes_are_kept_as_far_as_told_and_counted_all_the_same() -> None:
     ]
     for keep, kept in ((0, False), (len(CONTENTS) - 1, False), (len(CONTENTS), True)):
         found = only(*exchanges, keep=keep)
-        assert (found.parts is not None) is kept
+        assert (found.kept is not None) is kept
         assert (found.size, found.account.messages) == (len(CONTENTS), 4)
     with pytest.raises(ValueError, match="were not kept"):
         only(*exchanges, keep=0).source()

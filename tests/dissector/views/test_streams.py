@@ -14,13 +14,12 @@ from dissector.pipeline import dissect
 from dissector.session.stream import Stream
 from dissector.session.streams import KEEP_ALL, Streams
 from dissector.views.filter import compile_filter
-from dissector.views.json import dumps
 from dissector.views.streams import (
     FIELDS,
     joined_lines,
     row_line,
-    stream_json,
     stream_lines,
+    stream_pieces,
     stream_row,
     stream_tree_lines,
 )
@@ -83,12 +82,12 @@ def test_a_stream_that_is_not_whole_says_why() -> None:
 def test_members_are_those_of_the_contract(uploaded: list[Stream]) -> None:
     wanted = (ROOT / "docs" / "json.md").read_text().split("## Stream (")[1].split("```")[1]
     for found in uploaded:
-        for name in json.loads(dumps(stream_json(found))):
+        for name in json.loads("".join(stream_pieces(found))):
             assert f'"{name}"' in wanted
 
 
 def test_trees_lead_to_frames_and_hold_every_byte(uploaded: list[Stream]) -> None:
-    shown = json.loads(dumps(stream_json(uploaded[-1], tree=True)))
+    shown = json.loads("".join(stream_pieces(uploaded[-1], tree=True)))
     assert shown["tree"]["length"] == shown["bytes"] == 77218
     assert [one["property"] for one in shown["states"]] == list(shown["uploaded"])
     spans = shown["tree"]["spans"]
