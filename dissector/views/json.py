@@ -156,7 +156,11 @@ def _between(runs: Runs, first: int, last: int) -> str:
 
 def value_member(value: Any) -> str:
     """',"value":...', or '' where there is none."""
-    return f',"value":{value_text(value)}' if value is not None else ""
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        return ',"value":"' + value.hex() + '"'
+    return f',"value":{value_text(value)}'
 
 
 _ROWS = Writers(
@@ -204,7 +208,7 @@ def _head(node: Node, frames: Frames, inherited: ByteSource | None) -> str:
     elif type(value) is int:
         text += f',"value":{value}'
     elif value is not None:
-        text += f',"value":{value_text(value)}'
+        text += value_member(value)
     if node.labeller is not None:
         rows = node.rows if type(node) is LazyNode else None
         label = _ROWS.summary(rows[0], node.labeller) if rows is not None else None
@@ -307,7 +311,7 @@ def exchange_pieces(exchange: Exchange, more: Iterable[str] = ()) -> Iterator[st
             out.append("null")
         else:
             _write(tree, Frames(tree.source), None, out)
-    yield "".join(out)
+    yield from out
     yield from more
     yield "}"
 
