@@ -35,7 +35,7 @@ class Diagnosis:
 
     def __init__(self, rules: Collection[str] | None = None, *, thorough: bool = False) -> None:
         chosen = _chosen(rules)
-        self.case = Case(Recorder(Streams(allowance=None if thorough else Allowance(EXACT))))
+        self.case = Case(Recorder(Streams(allowance=None if thorough else Allowance(EXACT), words=False)))
         self._sync = [one for one in chosen if one.on == "sync"]
         self._change = {
             direction: [one for one in chosen if one.on in ("change", f"{direction}ed")]

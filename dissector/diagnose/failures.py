@@ -50,10 +50,12 @@ class Failures:
         if exchange.call.name in BINDS:
             self._bind(exchange, session)
         for rop in exchange.rops:
+            if rop.rop_id in TOLD_ELSEWHERE:
+                continue
             code = rop.return_value
             if code is None:
                 continue
-            if code and rop.continues is None and rop.rop_id not in TOLD_ELSEWHERE and not _saves_import(rop):
+            if code and rop.continues is None and not _saves_import(rop):
                 self._note(self.rops, (session, rop.name, code), exchange, about(rop))
             if rop.response is not None and rop.response.value is not None and "PropertyProblems" in rop.response.value:
                 for problem in rop.response.value["PropertyProblems"] or ():

@@ -176,6 +176,11 @@ class ElementReader:
         """Go on at this place of what is waiting."""
         self._at = at
 
+    def skip(self, count: int) -> None:
+        """Go on so many bytes further, behind all that is waiting: what is fed next stands there."""
+        self._base += self._at + count
+        self._data, self._at = b"", 0
+
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream. Elements not fetched yet stay due."""
         if self.trouble is None:

@@ -34,7 +34,7 @@ _SIGN = re.compile(
     rb"|\x00\x00(?<=\x0b\x00\x75\x40\x03\x00\x00\x00))",  # IncrSyncProgressPerMsg and the size
     re.DOTALL,
 )
-_LONGEST = 12
+LONGEST = 12
 """A sign has at most so many bytes, those looked at ahead included."""
 _PARTIAL = (0x7C, 0x7D)
 """What tells the markers of a partial change."""
@@ -43,7 +43,7 @@ _GROUP_INFO = b"\x02\x01\x7b\x40\x02\x01\x00\x00"
 _SUBJECT = b"\x1f\x00\x37\x00"
 """The tag of PidTagSubject."""
 NEAR = 4096
-"""How far behind the header it is looked for."""
+"""How far behind the header it is looked for; and, at the end of a chunk, a mapping of property groups."""
 _ALL = Steps()
 
 
@@ -65,11 +65,16 @@ class Head(NamedTuple):
     announced: int | None
 
 
-def following(data: bytes, at: int) -> Sought:
-    """What follows the body in which data[at:] begins."""
-    found = _SIGN.search(data, at)
+def following(data: bytes, at: int, end: int | None = None) -> Sought:
+    """What follows the body in which data[at:end] begins."""
+    if end is None:
+        end = len(data)
+    found = _SIGN.search(data, at, end)
     if found is None:
-        return Sought(False, max(at, len(data) - _LONGEST + 1))
+        cut = data.rfind(_GROUP_INFO, max(at, end - NEAR), end)
+        if cut >= 0 and (cut + 12 > end or cut + 12 + _U32(data, cut + 8)[0] > end - LONGEST):
+            return Sought(False, cut)  # what the mapping of property groups is for stands in the next chunk
+        return Sought(False, max(at, end - LONGEST + 1))
     start = found.start()
     if data[start + 2 : start + 4] == b"\0\0":
         return Sought(True, start - 4)
@@ -78,6 +83,12 @@ def following(data: bytes, at: int) -> Sought:
         if before >= 0 and before + 12 <= start and before + 12 + _U32(data, before + 8)[0] == start:
             return Sought(True, before)
     return Sought(True, start)
+
+
+def goes_on(tail: bytes, begin: bytes) -> bool:
+    """Whether a sign, or what may stand before one, lies where a chunk ends and the next begins."""
+    seam = tail + begin
+    return len(tail) >= LONGEST or _GROUP_INFO in seam or _SIGN.search(seam) is not None
 
 
 def last_end(data: bytes, at: int) -> int:

@@ -16,7 +16,7 @@ from dissector.grammar.elements import Element, ElementReader
 from dissector.grammar.fasttransfer import MARKER
 from dissector.grammar.ics import PLAIN, PROPERTY, Step, Syntax
 from dissector.grammar.idset import SET_FORMS, IdsetReading, read_idset
-from dissector.grammar.outline import NEAR, following, head, last_end, subject_near
+from dissector.grammar.outline import LONGEST, NEAR, following, goes_on, head, last_end, subject_near
 from dissector.grammar.quick import UNREAD, quick
 from dissector.grammar.skim import EVERY, Steps, comes, skim, skim_body, skim_parts, step_over
 from dissector.node import Diagnostic, Severity, Undecoded
@@ -165,6 +165,19 @@ class StoryReader:
 
     def feed(self, data: bytes) -> None:
         self._reader.feed(data)
+
+    def passes(self, data: bytes, start: int, end: int) -> int:
+        """How much of data[start:end], which comes next, need not be fed: the rest of a body that is passed over."""
+        if not self._seeking or not self._looked or end - start < LONGEST:
+            return 0
+        reader = self._reader
+        tail = reader.waiting[reader.at :]
+        if goes_on(tail, data[start : start + LONGEST]):
+            return 0
+        count = following(data, start, end).at - start
+        self.passed += len(tail) + count
+        reader.skip(len(tail) + count)
+        return count
 
     def resume(self, offset: int) -> Iterator[Item]:
         """Bytes are missing: what is fed next stands at this offset of the stream and begins an element.

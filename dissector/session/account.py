@@ -72,6 +72,14 @@ class Account:
     def folders(self) -> int:
         return self.changes["folder"]
 
+    def take(self, data: bytes, start: int, end: int) -> None:
+        """Feed data[start:end]. What is passed over is not copied."""
+        if self._story is not None and self._held is None:
+            count = self._story.passes(data, start, end)
+            start += count
+            self._at += count
+        self.feed(data[start:end])
+
     def feed(self, data: bytes) -> None:
         self._at += len(data)
         if self._held is not None:

@@ -45,7 +45,9 @@ class Replicas:
 
     def learn_pair(self, id_: ObjectId | None, key: Xid | None, how: str, frame: int) -> None:
         """An id and a GID that may tell the same object: they do where the counters agree."""
-        if id_ is not None and key is not None and counter_of(key) == id_.counter and id_.replica_id not in self.known:
+        if id_ is None or key is None or id_.replica_id in self.known:
+            return
+        if counter_of(key) == id_.counter:
             self.learn(id_.replica_id, key.namespace, how, frame)
 
     def resolve(self, id_: ObjectId | None) -> GlobalId | None:

@@ -229,10 +229,9 @@ class Stream:
         if not buffer.length:
             return
         self.size += buffer.length
-        data = source.data[offset : offset + buffer.length]
-        self.account.feed(data)
+        self.account.take(source.data, offset, offset + buffer.length)
         if self.tap is not None:
-            self.tap.feed(data)
+            self.tap.feed(source.data[offset : offset + buffer.length])
         if self.size > keep:
             self.kept = None
         if self.kept is not None:

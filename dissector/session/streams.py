@@ -77,11 +77,20 @@ class Streams:
     """Joins streams: exchange() for every exchange in order, finish() at the end of the capture.
 
     keep: how many bytes of an open stream are kept. A longer one is counted to its end but its bytes are let go (kept
-    is None). With 0 none are kept; states always are, they are small. allowance: see Account.
+    is None). With 0 none are kept; states always are, they are small. allowance: see Account. words: whether to note at
+    the ROPs which part of which stream they carry; only trees show it.
     """
 
-    def __init__(self, keep: int = 0, watcher: Watcher | None = None, *, allowance: Allowance | None = None) -> None:
+    def __init__(
+        self,
+        keep: int = 0,
+        watcher: Watcher | None = None,
+        *,
+        allowance: Allowance | None = None,
+        words: bool = True,
+    ) -> None:
         self.keep = keep
+        self.words = words
         self.allowance = allowance
         self.watcher = watcher
         self.count = 0
@@ -301,15 +310,9 @@ class _Step:
 
     def carry(self, stream: Stream, side: RopSide, name: str, buffer: Buffer) -> None:
         """Add the bytes that stand at the end of a ROP, and say so there."""
-        offset = side.offset + side.length - buffer.sent
-        if buffer.length:
-            words = f"bytes {buffer.offset}-{buffer.offset + buffer.length - 1} of {stream.label}"
-        else:
-            words = f"no bytes of {stream.label}"
-        if buffer.length < buffer.sent:
-            words += f"; the server took {buffer.length} of {buffer.sent}"
-        side.carried = Carried(name, words)
-        stream.add(side.source, offset, buffer, self.streams.keep)
+        if self.streams.words:
+            side.carried = Carried(name, _carried(stream, buffer))
+        stream.add(side.source, side.offset + side.length - buffer.sent, buffer, self.streams.keep)
 
     def failed(self, stream: Stream, rop: Rop, code: int, frame: int) -> None:
         if len(stream.failures) < ERRORS_KEPT:
@@ -401,6 +404,17 @@ class _Step:
         self.streams._state[key] = made
         stream.states.append(made)
         return made
+
+
+def _carried(stream: Stream, buffer: Buffer) -> str:
+    """Which part of which stream a buffer is, in words."""
+    if buffer.length:
+        words = f"bytes {buffer.offset}-{buffer.offset + buffer.length - 1} of {stream.label}"
+    else:
+        words = f"no bytes of {stream.label}"
+    if buffer.length < buffer.sent:
+        words += f"; the server took {buffer.length} of {buffer.sent}"
+    return words
 
 
 def _options(side: RopSide) -> dict[str, str]:

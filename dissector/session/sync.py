@@ -162,7 +162,8 @@ class Recorder:
         made.mid = _object_id(header, "PidTagFolderId" if item.kind == "folder" else "PidTagMid")
         made.cn = _object_id(header, "PidTagChangeNumber")
         made.source_key, made.change_key = _xid(header, "PidTagSourceKey"), _xid(header, "PidTagChangeKey")
-        made.parent = _xid(header, "PidTagParentSourceKey")
+        if item.kind == "folder":
+            made.parent = _xid(header, "PidTagParentSourceKey")
         made.pcl = _change_list(header.get("PidTagPredecessorChangeList"))
         made.modified = _number(header.get("PidTagLastModificationTime"))
         made.fai = item.fai if item.kind != "folder" else None
@@ -451,7 +452,7 @@ def status_of(change: SyncChange, initial: IcsState | None) -> str:
     """What a change is to a client with this state: "new", "changed", "again", or '' where that cannot be told."""
     if initial is None or change.id is None:
         return ""
-    if change.id not in initial.given:
+    if not initial.given or change.id not in initial.given:
         return "new"
     seen = initial.seen_fai if change.fai else initial.seen
     return "again" if change.version is not None and change.version in seen else "changed"

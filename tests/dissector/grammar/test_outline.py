@@ -9,7 +9,7 @@ import pytest
 
 from dissector.grammar.elements import make
 from dissector.grammar.fasttransfer import MARKER
-from dissector.grammar.outline import _LONGEST, following, head
+from dissector.grammar.outline import LONGEST, following, head
 from dissector.grammar.syncstory import Change, Fault, Item, StoryReader
 from dissector.node import Diagnostic
 from tests.dissector.grammar.streams import (
@@ -43,7 +43,8 @@ def story(root: str, wire: bytes, size: int = 0, outline_from: int | None = None
     reader, items = StoryReader(root), []
     for number, at in enumerate(range(0, len(wire), size or len(wire))):
         reader.outline = outline_from is not None and number >= outline_from
-        reader.feed(wire[at : at + (size or len(wire))])
+        end = min(len(wire), at + (size or len(wire)))
+        reader.feed(wire[at + reader.passes(wire, at, end) : end])
         items += reader.items()
     return [*items, *reader.finish()]
 
@@ -133,7 +134,7 @@ def test_every_sign_is_found_when_it_is_cut() -> None:
         for cut in range(place, len(wire)):
             found, at = following(wire[:cut], 0)
             assert at <= place
-            assert found or cut - at < _LONGEST
+            assert found or cut - at < LONGEST
 
 
 @pytest.mark.parametrize("name", sorted(NOT_SEEN))
