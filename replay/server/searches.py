@@ -155,6 +155,9 @@ class SearchSource(RowSource):
             return None
         return (event.message,) if event.kind == MODIFIED else ()
 
+    def folder_id(self) -> int:
+        return self.folder.id
+
     def place(self, entry: Entry) -> Place:
         return self.rows[entry.key].folder, entry.key, entry.instance
 

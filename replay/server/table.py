@@ -5,16 +5,17 @@ A table is live: what it shows is worked out again when its source has changed, 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from dissector.grammar.base import Undecoded
 from replay.server import content as contents
 from replay.server import events, folders, messages, rows
+from replay.server.categories import Categories, HeadingView
 from replay.server.computed import AttachmentView, FolderView, MessageView, View
 from replay.server.content import Content
-from replay.server.errors import INVALID_BOOKMARK, NULL_OBJECT, RopError
+from replay.server.errors import INVALID_BOOKMARK, NOT_FOUND, NULL_OBJECT, RopError
 from replay.server.events import Event
 from replay.server.mailbox import Mailbox
 from replay.server.properties import Large
@@ -33,8 +34,14 @@ DEPENDS: dict[int, tuple[int, ...]] = {
 """Stored properties that others are worked out from."""
 
 
+HEADING = -2
+
+
 class Entry(NamedTuple):
-    """A row: the key its source knows it by, and which value of a multivalue-instance column it shows."""
+    """A row: the key its source knows it by, and which value of a multivalue-instance column it shows.
+
+    A heading of a categorised table has its own id as key, and the instance HEADING.
+    """
 
     key: int
     instance: int = 0
@@ -60,8 +67,29 @@ class InstanceView(View):
         return (kind & ~MULTIPLE, values[self.index]) if self.index < len(values) else None
 
 
+class DeepView(View):
+    """A row below headings."""
+
+    def __init__(self, inner: View, depth: int) -> None:
+        super().__init__(inner.mailbox, inner.stored)
+        self.inner, self.depth = inner, depth
+
+    def get(self, prop_id: int) -> tuple[int, Any] | None:
+        return (INT32, self.depth) if prop_id == 0x3005 else self.inner.get(prop_id)
+
+    def typed(self, tag: int) -> tuple[int, Any] | None:
+        return super().typed(tag) if tag >> 16 == 0x3005 else self.inner.typed(tag)
+
+    def subobjects(self, tag: int) -> Iterable[View]:
+        return self.inner.subobjects(tag)
+
+
 class RowSource:
     """Where rows come from."""
+
+    def folder_id(self) -> int:
+        """The folder of a contents table."""
+        raise NotImplementedError
 
     def generation(self) -> Hashable:
         """Something that is another value when the rows may have changed."""
@@ -117,6 +145,9 @@ class ContentsSource(RowSource):
             view.parts = partial(self._parts, row.bag)
             views.append(view)
         return views
+
+    def folder_id(self) -> int:
+        return self.folder
 
     def concerns(self, event: Event) -> Sequence[int] | None:
         if event.message is None or self.folder not in (event.folder, event.old_folder):
@@ -256,6 +287,7 @@ class Table(Watched):
         self.source, self.codec, self.what = source, codec, what
         self.columns: tuple[int, ...] | None = None
         self.sort: list[tuple[int, bool]] = []
+        self.categories: Categories | None = None
         self.restriction: Any = None
         self.position = 0
         self.bookmarks: dict[bytes, Entry | None] = {}
@@ -290,13 +322,19 @@ class Table(Watched):
 
     def instance_property(self) -> int | None:
         """The id of the multivalue-instance column or sort key, if there is one."""
-        tags = [*(self.columns or ()), *(tag for tag, _ in self.sort)]
+        tags = [*(self.columns or ()), *self._sort_tags()]
         return next((tag >> 16 for tag in tags if tag & 0x3000 == 0x3000), None)
+
+    def _sort_tags(self) -> list[int]:
+        tags = [tag for tag, _ in self.sort]
+        for level in self.categories.levels if self.categories is not None else ():
+            tags.extend((level.tag, *([level.maximum] if level.maximum is not None else ())))
+        return tags
 
     def _work_out(self) -> list[Entry]:
         keys = self.source.keys()
         instance = self.instance_property()
-        ids = property_ids(self.restriction) | {tag >> 16 for tag, _ in self.sort}
+        ids = property_ids(self.restriction) | {tag >> 16 for tag in self._sort_tags()}
         if instance is not None:
             ids.add(instance)
         if not ids and self.restriction is None:
@@ -309,8 +347,29 @@ class Table(Watched):
                     found.extend(self._instances(key, view, instance))
         for tag, descending in reversed(self.sort):
             found.sort(key=lambda row, tag=tag: _sort_key(row[1], tag), reverse=descending)  # type: ignore[misc]
-        limit = limit_of(self.restriction)
-        return [entry for entry, _ in found[:limit]]
+        found = found[: limit_of(self.restriction)]
+        if self.categories is None:
+            return [entry for entry, _ in found]
+        visible = self.categories.arrange(found, _sort_key)
+        return [one if isinstance(one, Entry) else Entry(one, HEADING) for one in visible]
+
+    def regroup(self) -> list[Entry]:
+        """The rows after headings were opened or closed; the cursor stays at its row, or goes to the next visible."""
+        before = self.rows()
+        self._rows = self._work_out()
+        self._keep_position(before)
+        return self._rows
+
+    def toggle(self, heading: int, expand: bool) -> list[Entry]:
+        """Expand or collapse a heading; returns the rows that came or went."""
+        before = self.rows()
+        if self.categories is None:
+            raise RopError(NOT_FOUND)
+        self.categories.toggle(heading, expand)
+        now = self.regroup()
+        more, less = (now, before) if expand else (before, now)
+        first = more.index(Entry(heading, HEADING)) + 1
+        return more[first : first + len(more) - len(less)]
 
     def _instances(self, key: int, view: View, instance: int | None) -> Iterable[tuple[Entry, View]]:
         if instance is None:
@@ -334,11 +393,23 @@ class Table(Watched):
 
     def views(self, entries: Sequence[Entry], tags: Iterable[int] = ()) -> list[View]:
         ids = {tag >> 16 for tag in (*(self.columns or ()), *tags)}
-        views = self.source.views([entry.key for entry in entries], ids)
+        leaves = [entry for entry in entries if entry.instance != HEADING]
+        views = self.source.views([entry.key for entry in leaves], ids)
         instance = self.instance_property()
-        if instance is None:
+        if instance is not None:
+            views = [InstanceView(view, instance, entry.instance) for entry, view in zip(leaves, views, strict=True)]
+        if self.categories is None:
             return views
-        return [InstanceView(view, instance, entry.instance) for entry, view in zip(entries, views, strict=True)]
+        return list(self._with_headings(entries, iter(views)))
+
+    def _with_headings(self, entries: Sequence[Entry], leaves: Iterator[View]) -> Iterator[View]:
+        assert self.categories is not None
+        mailbox = self.logon.mailbox
+        for entry in entries:
+            if entry.instance == HEADING:
+                yield HeadingView(mailbox, self.categories.headings[entry.key], self.source.folder_id())
+            else:
+                yield DeepView(next(leaves), len(self.categories.levels))
 
     def packed(self, entries: Sequence[Entry]) -> list[Undecoded]:
         """The columns of rows, as bytes."""
@@ -373,9 +444,12 @@ class Table(Watched):
     def bookmark(self) -> bytes:
         """A bookmark of the current row."""
         rows = self.rows()
+        return self.bookmark_of(rows[self.position] if self.position < len(rows) else Entry(-1, -1))
+
+    def bookmark_of(self, entry: Entry) -> bytes:
         name = self._next_bookmark.to_bytes(4, "little")
         self._next_bookmark += 1
-        self.bookmarks[name] = rows[self.position] if self.position < len(rows) else Entry(-1, -1)
+        self.bookmarks[name] = entry
         return name
 
 

@@ -83,9 +83,14 @@ class Watch:
 
     def _take(self) -> None:
         self._seen = self.table.rows()
-        self._places = {} if len(self._seen) > LONG else {entry: self.table.source.place(entry) for entry in self._seen}
+        exact = [] if self._is_coarse(self._seen) else self._seen
+        self._places = {entry: self.table.source.place(entry) for entry in exact}
         self._touched.clear()
         self.stale = False
+
+    def _is_coarse(self, rows: list[Entry]) -> bool:
+        """Whether all that is told is that something changed: the table is long, or has headings."""
+        return len(rows) > LONG or self.table.categories is not None or self.table.columns is None
 
     def hears(self, event: Event) -> bool:
         """Something happened; returns whether there may be news."""
@@ -103,7 +108,7 @@ class Watch:
         if not self.stale or self._seen is None:
             return
         before, places, touched = self._seen, self._places, set(self._touched)
-        if len(before) > LONG or self.table.columns is None:
+        if self._is_coarse(before):
             self.end()  # until it reads again
             yield RowEvent(CHANGED, self.flags)
             return

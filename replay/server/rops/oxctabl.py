@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from dissector.grammar.base import Undecoded
 from dissector.grammar.rops import oxctabl as grammar
 from replay.server import rows
 from replay.server.call import Call, Fields, TooSmallError
+from replay.server.categories import Categories, packed_state, sorting_of, unpacked_state
 from replay.server.errors import (
     INVALID_BOOKMARK,
     INVALID_PARAMETER,
@@ -16,8 +16,9 @@ from replay.server.errors import (
     NOT_SUPPORTED,
     RopError,
 )  # fmt: skip
+from replay.server.mailbox import pack
 from replay.server.restriction import checked, matches, property_ids
-from replay.server.table import BEGINNING, CURRENT, CUSTOM, END, Entry, Table
+from replay.server.table import BEGINNING, CURRENT, CUSTOM, END, HEADING, Entry, Table
 from replay.server.values import ERROR_CODE, UNSPECIFIED
 
 COMPLETE = 0x00
@@ -29,13 +30,14 @@ NO_ADVANCE, PACKED = 0x01, 0x02
 BACKWARD = 0x01
 """FindRowFlags."""
 
-MAX_CATEGORY = 0x04
 KNOWN_TYPES = frozenset((
     0x2, 0x3, 0x4, 0x5, 0x6, 0x7, 0xB, 0xD, 0x14, 0x1E, 0x1F, 0x40, 0x48, 0xFB, 0xFD, 0xFE, 0x102,
 ))  # fmt: skip
 
 OVERHEAD = 9
 """Bytes of a RopQueryRows response beside the rows."""
+
+EXPAND_OVERHEAD = 12
 
 CHUNK = 64
 
@@ -74,14 +76,14 @@ def set_columns(call: Call) -> Fields:
 
 
 def sort_table(call: Call) -> Fields:
-    """Sort; categories are not made, and a request for them is refused."""
+    """Sort, and put messages below headings."""
     table, request = _table(call, "contents"), call.request
-    if request["CategoryCount"] or any(one["Order"] & MAX_CATEGORY for one in request["SortOrders"]):
-        raise RopError(NOT_SUPPORTED)
-    orders = [(one["PropertyTag"], one["Order"] == 1) for one in request["SortOrders"]]
+    orders = [(one["PropertyTag"], one["Order"]) for one in request["SortOrders"]]
     if not all(_valid(tag) for tag, _ in orders):
         raise RopError(INVALID_PARAMETER)
-    table.sort = orders
+    count, expanded = request["CategoryCount"], request["ExpandedCount"]
+    levels, table.sort = sorting_of(orders, count, expanded)
+    table.categories = Categories(levels, expanded) if levels else None
     table.changed()
     return {"TableStatus": COMPLETE}
 
@@ -243,32 +245,47 @@ def find_row(call: Call) -> Fields:
 
 def reset_table(call: Call) -> Fields:
     table = _table(call, "contents")
-    table.columns, table.sort, table.restriction = None, [], None
+    table.columns, table.sort, table.restriction, table.categories = None, [], None, None
     table.changed()
     return {}
 
 
-def _no_categories(call: Call) -> Fields:
-    """There are no category rows, so there is none to be found."""
-    _table(call, "contents").needed_columns()
-    raise RopError(NOT_FOUND)
+def expand_row(call: Call) -> Fields:
+    """Show what is below a heading; as much of it as is wanted and fits is in the answer."""
+    table, request = _read(call, "contents"), call.request
+    table.needed_columns()
+    shown = table.toggle(pack(request["CategoryId"]), expand=True)
+    found, used = [], EXPAND_OVERHEAD
+    for row in _built(table, shown[: request["MaxRowCount"]]):
+        used += len(row)
+        if used > call.room:
+            break
+        found.append(row)
+    return {"ExpandedRowCount": len(shown), "RowData": found}
+
+
+def collapse_row(call: Call) -> Fields:
+    table = _read(call, "contents")
+    table.needed_columns()
+    return {"CollapsedRowCount": len(table.toggle(pack(call.request["CategoryId"]), expand=False))}
 
 
 def get_collapse_state(call: Call) -> Fields:
-    """A table without categories: all that is kept is the row."""
-    table = _table(call, "contents")
+    """What is expanded and collapsed, and a row to come back to."""
+    table, request = _table(call, "contents"), call.request
     table.needed_columns()
-    return {"CollapseState": table.bookmark()}
+    row = pack(request["RowId"]), request["RowInstanceNumber"]
+    return {"CollapseState": packed_state(row, table.categories)}
 
 
 def set_collapse_state(call: Call) -> Fields:
+    """The bookmark is of the row in the state: the end of the table where that is gone."""
     table = _table(call, "contents")
     table.needed_columns()
-    state: Any = call.request["CollapseState"]
-    if table.bookmarks.get(bytes(state)) is None:
-        raise RopError(INVALID_BOOKMARK)
-    table.position = table.place(CUSTOM, bytes(state))[0]
-    return {"Bookmark": state}
+    row = unpacked_state(bytes(call.request["CollapseState"]), table.categories)
+    rows = table.regroup()
+    found = next((one for one in rows if row is not None and one in (Entry(*row), Entry(row[0], HEADING))), None)
+    return {"Bookmark": table.bookmark_of(found if found is not None else Entry(-1, -1))}
 
 
 HANDLERS = (
@@ -287,8 +304,8 @@ HANDLERS = (
     (grammar.QUERY_COLUMNS_ALL, query_columns_all),
     (grammar.FIND_ROW, find_row),
     (grammar.RESET_TABLE, reset_table),
-    (grammar.EXPAND_ROW, _no_categories),
-    (grammar.COLLAPSE_ROW, _no_categories),
+    (grammar.EXPAND_ROW, expand_row),
+    (grammar.COLLAPSE_ROW, collapse_row),
     (grammar.GET_COLLAPSE_STATE, get_collapse_state),
     (grammar.SET_COLLAPSE_STATE, set_collapse_state),
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.replay.server.client import CHAIN, Client, Error
+from tests.replay.server.client import CHAIN, Client, Error, row_values
 
 NOT_FOUND, NOT_SUPPORTED, NULL_OBJECT, INVALID, BAD_BOOKMARK = 0x8004010F, 0x80040102, 0x4B9, 0x80070057, 0x80040405
 SUBJECT, NUMBER, TEXTS, MID = 0x0037001F, 0x66000003, 0x6601101F, 0x674A0014
@@ -127,7 +127,9 @@ def test_sorting(client: Client, table: int) -> None:
     assert numbers(client, table) == list(range(9, -1, -1))
     sort(client, table, (0x0E69000B, 1), (SUBJECT, 0))
     assert numbers(client, table) == [0, 2, 4, 6, 8, 1, 3, 5, 7, 9]
-    sort(client, table, (SUBJECT, 0), categories=1, expect=NOT_SUPPORTED)
+    sort(client, table, (SUBJECT, 0), categories=2, expect=INVALID)
+    sort(client, table, (SUBJECT, 4), expect=INVALID)
+    sort(client, table, (SUBJECT, 0), (NUMBER, 8), expect=INVALID)
     sort(client, table, (0x00370000, 0), expect=INVALID)
 
 
@@ -311,12 +313,147 @@ def test_what_other_tables_do_not_do(client: Client, inbox: int) -> None:
     client.call("RopExpandRow", hierarchy, MaxRowCount=1, CategoryId=(1, 1), expect=NOT_SUPPORTED)
 
 
-def test_categories_are_not_there(client: Client, table: int) -> None:
+# Categories.
+
+IMPORTANCE, TYPE, DEPTH, COUNT, UNREAD, INST = 0x00170003, 0x0FF50003, 0x30050003, 0x36020003, 0x36030003, 0x674D0014
+COLUMNS = (SUBJECT, IMPORTANCE, TYPE, DEPTH, COUNT, UNREAD, INST, MID)
+LEAF, EXPANDED, COLLAPSED = 1, 3, 4
+NOT_EXPANDED, NOT_COLLAPSED = 0x4F7, 0x4F8
+
+
+@pytest.fixture(name="grouped")
+def grouped_fixture(client: Client, logon: Any, inbox: int) -> int:
+    """Six messages by importance: 0: a, d; 1: b, c, e (unread); 2: f."""
+    for subject, importance in (("b", 1), ("a", 0), ("f", 2), ("c", 1), ("e", 1), ("d", 0)):
+        message = client.create_message(logon["Handle"], logon["FolderIds"]["Inbox"])
+        flags = 8 if subject == "e" else 9
+        client.set(message, (SUBJECT, subject), (IMPORTANCE, importance), (0x0E070003, flags))
+        client.save(message)
+    return client.table("RopGetContentsTable", inbox, *COLUMNS)
+
+
+def group(client: Client, table: int, *orders: tuple[int, int], count: int = 1, expanded: int = 1) -> None:
+    client.call(
+        "RopSortTable", table, SortTableFlags=0, CategoryCount=count, ExpandedCount=expanded,
+        SortOrders=[{"PropertyTag": tag, "Order": order} for tag, order in orders],
+    )  # fmt: skip
+
+
+def shown(rows: list[list[Any]]) -> list[str]:
+    """Leaves as their subject, headings as their importance and what is below: '+1:3' is a collapsed one of three."""
+    return [str(row[0]) if row[2] == LEAF else f"{'-' if row[2] == EXPANDED else '+'}{row[1]}:{row[4]}" for row in rows]
+
+
+def heading(client: Client, table: int, importance: int) -> Any:
+    seek(client, table, BEGINNING, 0)
+    return next(row[6] for row in client.rows(table) if row[2] != LEAF and row[1] == importance)
+
+
+def test_messages_below_headings(client: Client, grouped: int) -> None:
+    group(client, grouped, (IMPORTANCE, 0), (SUBJECT, 1))
+    rows = client.rows(grouped)
+    assert shown(rows) == ["-0:2", "d", "a", "-1:3", "e", "c", "b", "-2:1", "f"]
+    assert [row[3] for row in rows] == [0, 1, 1, 0, 1, 1, 1, 0, 1]
+    assert [row[5] for row in rows if row[2] == EXPANDED] == [0, 1, 0]
+    assert isinstance(rows[0][0], Error), "a heading has no subject"
+    assert isinstance(rows[0][7], Error)
+    assert len({row[6] for row in rows}) == len(rows)
+    assert position(client, grouped) == (9, 9)
+    group(client, grouped, (IMPORTANCE, 1), (SUBJECT, 0), expanded=0)
+    assert shown(client.rows(grouped)) == ["+2:1", "+1:3", "+0:2"]
+
+
+def test_expanding_and_collapsing(client: Client, grouped: int) -> None:
+    group(client, grouped, (IMPORTANCE, 0), (SUBJECT, 0), expanded=0)
+    one = heading(client, grouped, 1)
+    answer = client.call("RopExpandRow", grouped, MaxRowCount=2, CategoryId=one)
+    assert answer["ExpandedRowCount"] == 3
+    assert [row_values(row, COLUMNS)[0] for row in answer["RowData"]] == ["b", "c"]
+    client.call("RopExpandRow", grouped, MaxRowCount=2, CategoryId=one, expect=NOT_COLLAPSED)
+    seek(client, grouped, BEGINNING, 0)
+    assert shown(client.rows(grouped)) == ["+0:2", "-1:3", "b", "c", "e", "+2:1"]
+    seek(client, grouped, BEGINNING, 3)  # at c, which goes away
+    assert client.call("RopCollapseRow", grouped, CategoryId=one)["CollapsedRowCount"] == 3
+    assert shown(client.rows(grouped)) == ["+2:1"]
+    client.call("RopCollapseRow", grouped, CategoryId=one, expect=NOT_EXPANDED)
+    for name in ("RopExpandRow", "RopCollapseRow"):
+        more = {"MaxRowCount": 0} if name == "RopExpandRow" else {}
+        client.call(name, grouped, CategoryId=(1, 4711), expect=NOT_FOUND, **more)
+
+
+def test_two_levels(client: Client, grouped: int) -> None:
+    group(client, grouped, (IMPORTANCE, 0), (SUBJECT, 0), count=2, expanded=1)
+    rows = client.rows(grouped)
+    assert [(row[3], row[2]) for row in rows[:4]] == [(0, EXPANDED), (1, COLLAPSED), (1, COLLAPSED), (0, EXPANDED)]
+    assert rows[1][:2] == ["a", 0]
+    inner = rows[1][6]
+    assert client.call("RopExpandRow", grouped, MaxRowCount=9, CategoryId=inner)["ExpandedRowCount"] == 1
+    seek(client, grouped, BEGINNING, 2)
+    ((subject, _, kind, depth, *_),) = client.rows(grouped, 1)
+    assert (subject, kind, depth) == ("a", LEAF, 2)
+    top = heading(client, grouped, 0)
+    assert client.call("RopCollapseRow", grouped, CategoryId=top)["CollapsedRowCount"] == 3
+
+
+def test_groups_by_their_highest(client: Client, grouped: int) -> None:
+    """As a list by conversation, the newest conversation first."""
+    group(client, grouped, (IMPORTANCE, 1), (SUBJECT, 4), (SUBJECT, 0))
+    rows = client.rows(grouped)
+    assert [row for row in shown(rows) if row[0] in "+-"] == ["-2:1", "-1:3", "-0:2"]
+    assert [row[0] for row in rows if row[2] == EXPANDED] == ["f", "e", "d"]
+
+
+def test_headings_come_and_go_with_their_messages(client: Client, logon: Any, inbox: int, grouped: int) -> None:
+    group(client, grouped, (IMPORTANCE, 0), (SUBJECT, 0), expanded=0)
+    client.call("RopExpandRow", grouped, MaxRowCount=0, CategoryId=heading(client, grouped, 2))
+    message = client.create_message(logon["Handle"], logon["FolderIds"]["Inbox"])
+    client.set(message, (SUBJECT, "g"), (IMPORTANCE, 2))
+    last = client.save(message)
+    seek(client, grouped, BEGINNING, 0)
+    assert shown(client.rows(grouped)) == ["+0:2", "+1:3", "-2:2", "f", "g"]
+    assert [one["TableEventType"] for one in client.told()] == [1]
+    seek(client, grouped, BEGINNING, 3)
+    ids = [row[7] for row in client.rows(grouped)]
+    assert ids[-1] == last
+    client.call("RopDeleteMessages", inbox, WantAsynchronous=False, NotifyNonRead=False, MessageIds=ids)
+    seek(client, grouped, BEGINNING, 0)
+    assert shown(client.rows(grouped)) == ["+0:2", "+1:3"]
+
+
+def test_a_collapse_state(client: Client, inbox: int, grouped: int) -> None:
+    """It outlives the table, with the row the client stood on."""
+    orders = (IMPORTANCE, 0), (SUBJECT, 0)
+    group(client, grouped, *orders, expanded=0)
+    client.call("RopExpandRow", grouped, MaxRowCount=0, CategoryId=heading(client, grouped, 1))
+    seek(client, grouped, BEGINNING, 3)
+    ((subject, *_, row, _),) = client.rows(grouped, 1)
+    assert subject == "c"
+    answer = client.call("RopGetCollapseState", grouped, RowId=row, RowInstanceNumber=0)
+    client.call("RopRelease", grouped)
+    again = client.table("RopGetContentsTable", inbox, *COLUMNS)
+    group(client, again, *orders, expanded=0)
+    assert shown(client.rows(again)) == ["+0:2", "+1:3", "+2:1"]
+    mark = client.call("RopSetCollapseState", again, CollapseState=answer["CollapseState"])["Bookmark"]
+    client.call("RopSeekRowBookmark", again, Bookmark=mark, RowCount=0, WantRowMovedCount=False)
+    assert shown(client.rows(again)) == ["c", "e", "+2:1"]
+    seek(client, again, BEGINNING, 0)
+    assert shown(client.rows(again)) == ["+0:2", "-1:3", "b", "c", "e", "+2:1"]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [b"?", b"[]", b"{}", b"null", b'{"row": [1], "open": []}', b'{"row": null, "open": [[1, 2]]}',
+     b'{"row": null, "open": [[[[1, "plain", {}]], true]]}', b"[" * 5000, b"\xff\xfe", b""],
+)  # fmt: skip
+def test_bytes_that_are_no_collapse_state(client: Client, grouped: int, state: bytes) -> None:
+    group(client, grouped, (IMPORTANCE, 0))
+    client.call("RopSetCollapseState", grouped, CollapseState=state, expect=BAD_BOOKMARK)
+    assert len(client.rows(grouped)) == 9
+
+
+def test_a_table_without_categories(client: Client, table: int) -> None:
     client.call("RopExpandRow", table, MaxRowCount=1, CategoryId=(1, 1), expect=NOT_FOUND)
     client.call("RopCollapseRow", table, CategoryId=(1, 1), expect=NOT_FOUND)
-    seek(client, table, BEGINNING, 3)
     state = client.call("RopGetCollapseState", table, RowId=(1, 1), RowInstanceNumber=0)["CollapseState"]
-    seek(client, table, BEGINNING, 0)
     client.call("RopSetCollapseState", table, CollapseState=state)
-    assert position(client, table)[0] == 3
     client.call("RopSetCollapseState", table, CollapseState=b"?", expect=BAD_BOOKMARK)
