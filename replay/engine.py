@@ -75,7 +75,7 @@ class Engine:
         self._seeds = seeds or {}
         self._seeders: dict[str, Seeder] = {}
         self._contexts = Contexts()
-        self.report = Report()
+        self.report = Report(seeded=bool(seeds))
         self._asker = Asker(
             mailbox, self._contexts.live, lambda frame, words: self.report.note(frame, "Execute", words)
         )

@@ -76,6 +76,8 @@ class Known:
         self.uploads: dict[int, Upload] = {}
         """Uploads of state properties that are under way, by captured handle."""
         self.contexts: dict[int, Where] = {}
+        self.collected: set[int] = set()
+        """Captured handles of collectors, and of the states that are downloaded from them."""
         self.ordered: set[int] = set()
         """Captured handles of tables that were sorted, and of downloads in delivery order."""
         self.needs = Needs(mailbox.shown)
@@ -136,7 +138,10 @@ class Known:
             if stream.direction != "download":
                 continue
             handle = stream.handle or 0
-            one = Ended(stream, self.contexts.get(handle, (stream.folder, "")), ordered=handle in self.ordered)
+            one = Ended(
+                stream, self.contexts.get(handle, (stream.folder, "")), ordered=handle in self.ordered,
+                upload=handle in self.collected,
+            )  # fmt: skip
             found.append(one)
             last = next((rop.key for rop in step.rops if rop.name == "RopFastTransferSourceGetBuffer"), key)
             state = stream.account.sets.get("state")
@@ -344,6 +349,7 @@ class Known:
         self.handles[handle] = definition.opens or ""
         self.lost.pop(handle, None)
         self.ordered.discard(handle)
+        self.collected.discard(handle)
         self.uploads.pop(handle, None)
         folder = rop.target.folder_id if rop.target is not None else None
         if planned.name == "RopSynchronizationConfigure":
@@ -352,8 +358,12 @@ class Known:
                 self.ordered.add(handle)
         elif planned.name == "RopSynchronizationOpenCollector":
             self.contexts[handle] = (folder, "contents" if value.get("IsContentsCollector") else "hierarchy")
+            self.collected.add(handle)
         elif planned.name == "RopSynchronizationGetTransferState":
-            self.contexts[handle] = self.contexts.get(rop.handles.get("InputHandleIndex") or 0, (folder, ""))
+            source = rop.handles.get("InputHandleIndex") or 0
+            self.contexts[handle] = self.contexts.get(source, (folder, ""))
+            if source in self.collected:
+                self.collected.add(handle)
 
     def shown(self, rop: Rop, key: Key) -> None:
         """The ids that a captured response shows."""

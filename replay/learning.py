@@ -12,6 +12,7 @@ from dissector.session.exchange import Exchange, Rop
 from dissector.session.streams import DONE, OPENING
 from dissector.session.tracker import WITH_VALUE
 from replay.asking import GET_BUFFER, transfer_status
+from replay.compare.streams import Strangers
 from replay.contexts import Contexts
 from replay.errors import ProtocolError
 from replay.identity import GlobalId, Identity, Names, global_id
@@ -35,6 +36,8 @@ class Mailbox:
     lacking: Lacking = field(default_factory=dict)
     spare: list[GlobalId] = field(default_factory=list)
     given: dict[GlobalId, set[str]] = field(default_factory=dict)
+    strangers: Strangers = field(default_factory=Strangers)
+    """Objects of either side that have no counterpart on the other."""
     states: States = field(init=False)
 
     def __post_init__(self) -> None:

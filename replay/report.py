@@ -8,8 +8,12 @@ from typing import Any, NamedTuple
 
 from dissector.views.json import plain
 from replay.compare.difference import DIFFERENT, VERDICTS, Difference, verdict_of
+from replay.compare.reasons import MISSING, STALE
 from replay.errors import CAUSES, INTERRUPTED
 from replay.steps import Step
+
+BEFORE = frozenset({MISSING, STALE})
+"""Causes that seeding removes, mostly."""
 
 
 class Remark(NamedTuple):
@@ -51,6 +55,7 @@ class Report:
     failure: str = ""
     failure_code: int = 0
     stopped: str = ""
+    seeded: bool = False
     same: list[tuple[int, str]] = field(default_factory=list)
     """ROPs that were the same: frame and name."""
 
@@ -93,6 +98,16 @@ class Report:
         return ""
 
     @property
+    def hints(self) -> list[str]:
+        """What to do about differences that have one reason."""
+        before = sum(
+            one.cause in BEFORE for outcome in self.outcomes for one in outcome.differences if one.verdict == DIFFERENT
+        )
+        if self.seeded or not before:
+            return []
+        return [f"{before} fields differ by what the captured server had before: --seed puts that on the server first"]
+
+    @property
     def exit_code(self) -> int:
         if self.failure:
             return self.failure_code or 2
@@ -121,5 +136,6 @@ class Report:
             **{name: [one._asdict() for one in getattr(self, name)] for name in ("skipped", "supplied", "notes")},
             "failure": self.failure or None,
             "stopped": self.stopped or None,
+            "hints": self.hints,
             "exit_code": self.exit_code,
         }  # fmt: skip

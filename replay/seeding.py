@@ -46,6 +46,7 @@ BODIES = frozenset({"PidTagBody", "PidTagHtml", "PidTagRtfCompressed", "PidTagSu
 
 SOURCE_KEY, MODIFIED, CHANGE_KEY, PREDECESSORS = 0x65E00102, 0x30080040, 0x65E20102, 0x65E30102
 MESSAGE_FLAGS, HAS_ATTACHMENTS = 0x0E070003, 0x10
+PARENT_SOURCE_KEY, DISPLAY_NAME = 0x65E10102, 0x3001001F
 CONTAINER_CLASS, SUBJECT = 0x3613001F, 0x0037001F
 ASSOCIATED = 0x10
 """ImportFlag of RopSynchronizationImportMessageChange."""
@@ -201,6 +202,9 @@ class Seeder:
     def _make_folder(self, seed: SeedFolder) -> Conversation:
         parent = self._live_folder(seed.parent)
         assert parent is not None
+        if seed.predecessors and self._foreign(seed.predecessors[0]):
+            yield from self._import_folder(seed, parent)
+            return
         above = yield from self._open(parent)
         answer = yield from self._asker.call(
             self._origin, "RopCreateFolder", [above], FolderType=1, UseUnicodeStrings=True, OpenExisting=True,
@@ -215,6 +219,38 @@ class Seeder:
         if seed.container_class:
             values = [Container(PropertyTag=CONTAINER_CLASS, PropertyValue=seed.container_class)]
             yield from self._asker.call(self._origin, "RopSetProperties", [opened(answer)], PropertyValues=values)
+        for handle in (opened(answer), above):
+            yield from self._asker.call(self._origin, "RopRelease", [handle])
+
+    def _foreign(self, change: Xid) -> bool:
+        """Whether a client made this version."""
+        name = global_id(change)
+        return name is None or not self._mailbox.identity.own(name[0])
+
+    def _import_folder(self, seed: SeedFolder, parent: ObjectId) -> Conversation:
+        """A folder that a client uploaded: with the client's change key."""
+        live, identity = (yield from self._fresh()), self._mailbox.identity
+        number = identity.live.object_id(live)
+        if seed.number is not None and number is not None:
+            identity.learn(seed.number, number)
+        if seed.key is not None:
+            identity.learn(_xid(seed.key), _xid(live))
+        above = yield from self._open(parent)
+        answer = yield from self._asker.call(
+            self._origin, "RopSynchronizationOpenCollector", [above], IsContentsCollector=False
+        )
+        own, history = self._versions(seed, live)
+        pairs = [
+            (PARENT_SOURCE_KEY, _xid((self._guid, parent.counter))), (SOURCE_KEY, _xid(live)),
+            (MODIFIED, seed.modified or _now()), (CHANGE_KEY, own), (PREDECESSORS, list(history)),
+            (DISPLAY_NAME, seed.name),
+        ]  # fmt: skip
+        more = [(CONTAINER_CLASS, seed.container_class)] if seed.container_class else []
+        yield from self._asker.call(
+            self._origin, "RopSynchronizationImportHierarchyChange", [opened(answer)],
+            HierarchyValues=[Container(PropertyTag=tag, PropertyValue=value) for tag, value in pairs],
+            PropertyValues=[Container(PropertyTag=tag, PropertyValue=value) for tag, value in more],
+        )  # fmt: skip
         for handle in (opened(answer), above):
             yield from self._asker.call(self._origin, "RopRelease", [handle])
 
@@ -348,7 +384,7 @@ class Seeder:
         save = ("RopSaveChangesMessage", {"ResponseHandleIndex": 0, "InputHandleIndex": 0, "SaveFlags": KEEP_OPEN})
         yield from self._rops([save, ("RopRelease", {"InputHandleIndex": 0})], [message])
 
-    def _versions(self, seed: SeedMessage, live: GlobalId) -> tuple[Xid, PredecessorChangeList]:
+    def _versions(self, seed: SeedMessage | SeedFolder, live: GlobalId) -> tuple[Xid, PredecessorChangeList]:
         """The change key and predecessors to import: those of clients as captured, for those of the store our own."""
         identity = self._mailbox.identity
         made: list[Xid] = []

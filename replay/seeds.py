@@ -61,7 +61,10 @@ ROP_TOUCHES = frozenset({
 
 @dataclass(slots=True)
 class SeedFolder:
-    """A folder to make. parent: the captured folder it lies in. values: properties to set, with captured ids."""
+    """A folder to make. parent: the captured folder it lies in. values: properties to set, with captured ids.
+
+    modified, predecessors: as of SeedMessage.
+    """
 
     name: str
     key: GlobalId | None
@@ -69,6 +72,8 @@ class SeedFolder:
     parent: GlobalId | ObjectId
     container_class: str = ""
     values: list[tuple[int, Any]] = field(default_factory=list)
+    modified: int = 0
+    predecessors: tuple[Xid, ...] = ()
 
 
 @dataclass(slots=True)
@@ -337,7 +342,10 @@ class _Collector:
             return
         values = [(one.tag, one.value()) for one in told.properties.values() if one.tag >> 16 in LINKS]
         container_class = str(told.get("PidTagContainerClass") or "")
-        made = SeedFolder(told.title, key, number, parent, container_class, values)
+        modified = int(told.get("PidTagLastModificationTime") or 0)
+        made = SeedFolder(
+            told.title, key, number, parent, container_class, values, modified, versions(told)[1]
+        )  # fmt: skip
         for name in (key, number):
             if name is not None:
                 self.folders.setdefault(name, made)

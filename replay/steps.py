@@ -87,12 +87,16 @@ class PlannedRop:
 
 @dataclass(slots=True)
 class Ended:
-    """A captured FastTransfer stream that has ended, and what it tells (None where that cannot be known)."""
+    """A captured FastTransfer stream that has ended, and what it tells (None where that cannot be known).
+
+    upload: it is the state that an upload ended with.
+    """
 
     stream: Stream
     where: Where
     story: Story | None = None
     ordered: bool = False
+    upload: bool = False
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from dissector.session.stream import Stream
 from replay.compare.changes import story_of
 from replay.compare.difference import DIFFERENT, Difference
 from replay.compare.policy import Policy
-from replay.compare.reasons import STALE
+from replay.compare.reasons import MISSING, STALE
 from replay.compare.streams import compare_stories
 from replay.learning import Mailbox
 from replay.steps import Ended
@@ -32,12 +32,15 @@ def compare_streams(
             return [], [f"{captured.label} is too long to be compared property by property"]
         mine, theirs = (dict(one.account.changes) for one in (captured, stream))
         return [Difference("changes", mine, theirs, DIFFERENT, "the stream is too long for more than counts")], []
-    found = compare_stories(ended.story, live, mailbox.identity, policy, ordered=ended.ordered, given=mailbox.given)
+    found = compare_stories(
+        ended.story, live, mailbox.identity, policy, ordered=ended.ordered, given=mailbox.given,
+        strangers=mailbox.strangers, lacking=mailbox.lacking, upload=ended.upload,
+    )  # fmt: skip
     if ended.story.state and live.state:
         mailbox.states.learn(ended.where, ended.story.state, live.state)
     if unsure:
         found = [
-            replace(one, why="; ".join(filter(None, (one.why, unsure))), cause=one.cause or STALE)
+            replace(one, why="; ".join(filter(None, (one.why, unsure))), cause=one.cause.replace(MISSING, '') or STALE)
             if one.verdict == DIFFERENT else one
             for one in found
         ]  # fmt: skip

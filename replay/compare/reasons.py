@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-STALE, CONFLICT, DELETED, EXISTS, DENIED, MISSING, BUSY = (
-    "stale", "conflict", "deleted", "exists", "denied", "missing", "busy",
+STALE, CONFLICT, DELETED, EXISTS, DENIED, MISSING, UNSUPPORTED, BUSY = (
+    "stale", "conflict", "deleted", "exists", "denied", "missing", "unsupported", "busy",
 )  # fmt: skip
 """Causes of differences."""
 
@@ -26,8 +26,8 @@ BY_CODE = {
     0x8004010F: Reason(MISSING, "the object is not on the live server"),
     0x80040604: Reason(EXISTS, "the live server has an object of this name already; was this replayed to it before?"),
     0x80070005: Reason(DENIED, "the live user may not do this"),
-    0x80040102: Reason(MISSING, "the live server does not support this"),
-    0x80040FFF: Reason(MISSING, "the live server does not implement this"),
+    0x80040102: Reason(UNSUPPORTED, "the live server does not support this"),
+    0x80040FFF: Reason(UNSUPPORTED, "the live server does not implement this"),
     0x00000480: Reason(BUSY, "the live server is busy"),
 }
 """By ReturnValue."""

@@ -7,18 +7,24 @@ so; else `different`. The verdict of a ROP is the worst of its fields.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+from dissector.grammar.names import flag_names
+from dissector.grammar.values import FLAGS
 from dissector.session.exchange import Rop
 from replay.compare.difference import ABSENT, DIFFERENT, EXPECTED, SAME, Difference
 from replay.compare.fields import Field, PropertyError, fields, rows
 from replay.compare.policy import DEFAULT_POLICY, Policy
-from replay.compare.reasons import reason_for
+from replay.compare.reasons import MISSING, reason_for
 from replay.compare.rows import matched
 from replay.compare.values import agreement
-from replay.identity import Identity
+from replay.identity import GlobalId, Identity
+from replay.rewrite import GLOBAL_IDS
 
+TABLES = frozenset({"RopGetContentsTable", "RopGetHierarchyTable"})
 UNSORTED = "the table was not sorted: its rows have no order"
 
 
@@ -39,7 +45,47 @@ def compare(
     if rows_here or rows_there:
         found = [one for one in found if one.path != "RowCount"]
         found.extend(judge.rows(rows_here, rows_there, ordered))
-    return found
+    return [_row_count(one) if one.path == "RowCount" and captured.name in TABLES else one for one in found]
+
+
+def _row_count(one: Difference) -> Difference:
+    """Why a table has fewer rows."""
+    if one.verdict != DIFFERENT or not isinstance(one.captured, int) or not isinstance(one.live, int):
+        return one
+    gap = one.captured - one.live
+    why = f"{gap} of them are not on the live server" if gap > 0 else f"the live server had {-gap} more before"
+    return replace(one, why=why, cause=MISSING if gap > 0 else "")
+
+
+def unseen(value: Any, identity: Identity) -> str:
+    """Why a captured value has no live counterpart: the objects it names were never seen on the live server."""
+    lost = [name for name in named(value) if identity.own(name[0]) and identity.try_global(name) is None]
+    if not lost:
+        return ""
+    shown = ", ".join(f"{guid}-{counter:012x}" for guid, counter in lost[:2])
+    return f"it names what the live server was never seen to have: {shown}{', ...' if len(lost) > 2 else ''}"
+
+
+def bits(path: str, here: Any, there: Any) -> str:
+    """In which bits two values of a bit field differ, by their names."""
+    table = FLAGS.get(path.rpartition(".")[2].partition("#")[0])
+    if table is None or not isinstance(here, int) or not isinstance(there, int):
+        return ""
+    sides = (("captured", here & ~there), ("live", there & ~here))
+    return "; ".join(f"only the {side} one has {flag_names(table, value)}" for side, value in sides if value)
+
+
+def named(value: Any) -> Iterator[GlobalId]:
+    """The objects of a store that entry ids name."""
+    if isinstance(value, dict):
+        for guid, counter in GLOBAL_IDS:
+            if isinstance(value.get(guid), uuid.UUID) and value.get(counter):
+                yield value[guid], value[counter]
+        for item in value.values():
+            yield from named(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from named(item)
 
 
 def _return_values(captured: Rop, live: Rop, policy: Policy) -> Difference:
@@ -72,22 +118,28 @@ class Judge:
             yield from self.one(f"{prefix}{path}", value, live, change=change, bind=bind)
 
     def one(
-        self, path: str, here: Any, there: Any, *, change: bool = False, bind: bool = True, given: bool = False
-    ) -> Iterator[Difference]:
-        """given: the client has written this property, so the server has to have it."""
+        self, path: str, here: Any, there: Any, *, change: bool = False, bind: bool = True, given: bool = False,
+        why: str = "", cause: str = "",
+    ) -> Iterator[Difference]:  # fmt: skip
+        """given: the client has written this property, so the server has to have it. why, cause: where it differs."""
         verdict = DIFFERENT
         if here is not ABSENT and there is not ABSENT:
             verdict = agreement(here, there, self.identity, change=change, bind=bind)
         if verdict == DIFFERENT:
-            yield self.differing(path, here, there, given=given)
+            yield self.differing(path, here, there, why, given=given, cause=cause)
         elif verdict != SAME:
             yield Difference(path, here, there, verdict)
 
-    def differing(self, path: str, here: Any, there: Any, why: str = "", *, given: bool = False) -> Difference:
+    def differing(
+        self, path: str, here: Any, there: Any, why: str = "", *, given: bool = False, cause: str = ""
+    ) -> Difference:
         """A difference, or what the policy expects."""
         here, there = (str(one) if isinstance(one, PropertyError) else one for one in (here, there))
         known = self.policy.expected(self.rop, path, here, there, given=given)
-        return Difference(path, here, there, EXPECTED if known else DIFFERENT, known or why)
+        if known:
+            return Difference(path, here, there, EXPECTED, known)
+        why = unseen(here, self.identity) or why or bits(path, here, there)
+        return Difference(path, here, there, DIFFERENT, why, cause)
 
     def rows(self, mine: list[dict[str, Field]], theirs: list[dict[str, Field]], ordered: bool) -> Iterator[Difference]:
         """Rows by what they are about; then, where all are there, their order."""
@@ -96,7 +148,8 @@ class Judge:
             if here is not None and there is not None:
                 yield from self.fields(f"RowData[{here}].", mine[here], theirs[there])
             elif here is not None:
-                yield self.differing(f"RowData[{here}]", _row_name(mine[here]), ABSENT, "no live row is about this")
+                what = _row_name(mine[here])
+                yield self.differing(f"RowData[{here}]", what, ABSENT, "no live row is about this", cause=MISSING)
             elif there is not None:
                 yield self.differing("RowData", ABSENT, _row_name(theirs[there]), "no captured row is about this")
         order = [there for here, there in pairs if here is not None and there is not None]

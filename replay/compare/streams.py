@@ -8,8 +8,9 @@ teach ids, change numbers and REPLIDs.
 
 from __future__ import annotations
 
+from collections import ChainMap, Counter
 from collections.abc import Callable, Iterator, Mapping, Set
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dissector.model.ids import ObjectId
@@ -19,6 +20,7 @@ from replay.compare.changes import Story, Told
 from replay.compare.difference import ABSENT, DIFFERENT, EXPECTED, REMAPPED, Difference
 from replay.compare.fields import CHANGES
 from replay.compare.policy import DEFAULT_POLICY, Policy
+from replay.compare.reasons import MISSING
 from replay.compare.responses import Judge
 from replay.identity import GlobalId, Identity, Names, UnmappedError, global_id
 
@@ -34,7 +36,11 @@ UNSENT = "the live server has it, and did not send it"
 FOREIGN = "nothing in the capture stands for it: the live server had it before, or made it"
 SENT_AGAIN = "the captured server did not send it here"
 
+NOT_SET = "nothing that was replayed sets it: it was there before, or the captured server made it"
+LOST = "the client wrote it, and the live server has not kept it"
+
 DELIVERY = "PidTagMessageDeliveryTime"
+NO_PART = "[MS-OXCFXICS] 3.3.4.3.1: MetaTagIdsetGiven is no part of the state of an upload; some servers keep it there"
 SCOPE = "servers differ in which deletions they call out of scope"
 
 HEADER_ORDER = ("PidTagSourceKey", "PidTagMid", "PidTagFolderId")
@@ -56,13 +62,27 @@ def compare_stories(
     *,
     ordered: bool = False,
     given: Mapping[GlobalId, Set[str]] | None = None,
+    strangers: Strangers | None = None,
+    lacking: Mapping[Any, str] | None = None,
+    upload: bool = False,
 ) -> list[Difference]:
     """Everything that is not the same between two streams.
 
     ordered: the order of messages counts. given: the properties that were written to the live server, by the captured
-    ids of the messages: they have to be there.
+    ids of the messages: they have to be there. strangers: what had no counterpart so far, and is added to. lacking: why
+    live objects miss something, by captured id. upload: a state that an upload ended with.
     """
-    return list(_Comparison(captured, live, identity, policy, ordered, given or {}).run())
+    made = _Comparison(captured, live, identity, policy, ordered, given or {})
+    made.strangers, made.lacking, made.upload = strangers or Strangers(), lacking or {}, upload
+    return list(made.run())
+
+
+@dataclass(slots=True)
+class Strangers:
+    """Objects without a counterpart, by global id: their names, and why."""
+
+    captured: dict[GlobalId, str] = field(default_factory=dict)
+    live: dict[GlobalId, str] = field(default_factory=dict)
 
 
 def learn_replicas(story: Story, names: Names) -> None:
@@ -92,6 +112,8 @@ class _Comparison:
         self.captured, self.live, self.identity, self.ordered = captured, live, identity, ordered
         self.judge = Judge(ROP, identity, policy)
         self.matched: list[tuple[Told, Told]] = []
+        self.strangers, self.upload = Strangers(), False
+        self.lacking: Mapping[Any, str] = {}
 
     def run(self) -> Iterator[Difference]:
         learn_replicas(self.captured, self.identity.captured)
@@ -106,10 +128,15 @@ class _Comparison:
                 here.forget()
                 there.forget()
             elif here is not None:
-                why = UNSENT if self.live_key(here.key) is not None else UNKNOWN
-                yield self.judge.differing(f"change {here.name}", "in the stream", ABSENT, why)
+                known = self.live_key(here.key) is not None
+                why, cause = (UNSENT, "") if known else (UNKNOWN, MISSING)
+                if not known:
+                    stranger(self.strangers.captured, here, why)
+                yield self.judge.differing(f"change {here.name}", "in the stream", ABSENT, why, cause=cause)
             elif there is not None:
                 why = SENT_AGAIN if self.captured_key(there.key) is not None else FOREIGN
+                if why == FOREIGN:
+                    stranger(self.strangers.live, there, why)
                 yield self.judge.differing(f"change {there.name}", ABSENT, "in the stream", why)
         yield from self.order()
         yield from self.deletions()
@@ -206,12 +233,15 @@ class _Comparison:
             if partial and (mine is None or theirs is None):
                 continue
             prefix = prefix or f"change {here.name}."
+            why = "" if theirs is not None else NOT_SET if path not in given else LOST
             yield from self.judge.one(
                 prefix + path,
                 mine.value() if mine is not None else ABSENT,
                 theirs.value() if theirs is not None else ABSENT,
                 change=path.rpartition(".")[2].partition("#")[0] in CHANGES,
                 given=path in given,
+                why=why,
+                cause=MISSING if why == NOT_SET else "",
             )
 
     def order(self) -> Iterator[Difference]:
@@ -265,14 +295,33 @@ class _Comparison:
             else:
                 missing.append(one)
         if missing:
-            yield self.judge.differing(path, f"holds {_ids(missing)}", "does not hold what stands for them")
+            why = self.why_of(missing, self.identity.captured, self.lost)
+            cause = MISSING if why else ""
+            yield self.judge.differing(
+                path, f"holds {_ids(missing)}", "does not hold what stands for them", why, cause=cause
+            )
         if left:
-            yield self.judge.differing(path, "does not hold what stands for them", f"holds {_ids(list(left.values()))}")
+            ids = list(left.values())
+            why = self.why_of(ids, self.identity.live, self.strangers.live)
+            yield self.judge.differing(path, "does not hold what stands for them", f"holds {_ids(ids)}", why)
         if unknown:
-            why = "objects that the live server was never seen to have"
-            yield self.judge.differing(path, f"holds {_ids(unknown)}", ABSENT, why)
+            why = self.why_of(unknown, self.identity.captured, self.lost)
+            why = why or "objects that the live server was never seen to have"
+            yield self.judge.differing(path, f"holds {_ids(unknown)}", ABSENT, why, cause=MISSING)
         if moved and not (missing or left or unknown):
             yield Difference(path, str(here), str(there), REMAPPED)
+
+    @property
+    def lost(self) -> Mapping[Any, str]:
+        """Why captured objects have no whole counterpart."""
+        return ChainMap(self.strangers.captured, dict(self.lacking))
+
+    def why_of(self, ids: list[tuple[Any, ...]], names: Names, known: Mapping[Any, str]) -> str:
+        """What is known of objects of which only one side has a counterpart."""
+        found = (known.get(self.canonical(one, names)) or known.get(ObjectId(*one)) for one in ids)
+        reasons = Counter(filter(None, found))
+        told = [f"{count} times: {why}" if count > 1 else why for why, count in reasons.most_common(2)]
+        return "; ".join(told) + ("; ..." if len(reasons) > 2 else "")
 
     def canonical(self, one: tuple[Any, ...], names: Names) -> tuple[Any, ...]:
         """An id by its GUID where that is known, by its REPLID where not."""
@@ -293,7 +342,12 @@ class _Comparison:
         for name in dict.fromkeys((*mine, *theirs)):
             here, there = self.captured.set_of("state", name), self.live.set_of("state", name)
             path = f"state.{name}"
-            if name not in _CHANGE_SETS:
+            if name == "MetaTagIdsetGiven" and self.upload:
+                found = list(self.ids(path, here, there))
+                yield from (
+                    one if one.verdict == REMAPPED else replace(one, verdict=EXPECTED, why=NO_PART) for one in found
+                )
+            elif name not in _CHANGE_SETS:
                 yield from self.ids(path, here, there)
             elif here != there:
                 yield self.numbers(path, here, there)
@@ -311,8 +365,16 @@ class _Comparison:
             why = f"not in both sets: {', '.join(apart[:5])}" + (", ..." if len(apart) > 5 else "")
             return Difference(path, str(here), str(there), DIFFERENT, why)
         if bool(here) != bool(there):
-            return self.judge.differing(path, str(here), str(there))
+            why = f"the {'live' if here else 'captured'} server has none of the changes in it"
+            return self.judge.differing(path, str(here), str(there), why)
         return Difference(path, str(here), str(there), EXPECTED, OWN_NUMBERS)
+
+
+def stranger(strangers: dict[GlobalId, str], told: Told, why: str) -> None:
+    """Remember a change that has no counterpart."""
+    name = global_id(told.key) if told.key is not None else None
+    if name is not None:
+        strangers[name] = f"{told.name}: {why}"
 
 
 def _number(told: Told, names: Names) -> GlobalId | None:

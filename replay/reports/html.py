@@ -70,6 +70,8 @@ def _body(report: Report) -> Iterator[str]:
     for word in (report.failure and f"The replay ended early: {report.failure}", report.stopped):
         if word:
             yield f'<p class="end">{escape(word)}</p>'
+    for hint in report.hints:
+        yield f'<p class="end">{escape(hint)}</p>'
     yield "<h2>ROPs that were not the same</h2>"
     shown_ones = sorted(report.outcomes, key=lambda one: one.frame)
     if shown_ones:

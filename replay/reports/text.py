@@ -40,6 +40,7 @@ def lines(report: Report) -> Iterator[str]:
         yield f"expected  {count} field{'s' * (count != 1)}: {why}"
     counts = ", ".join(f"{report.verdicts[name]} {name}" for name in VERDICTS)
     yield f"{report.steps} ROPs compared: {counts}; {len(report.skipped)} skipped, {len(report.supplied)} supplied"
+    yield from (f"hint: {hint}" for hint in report.hints)
     if report.stopped:
         yield report.stopped
     if report.failure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,18 @@ import pytest
 
 from dissector.grammar.elements import elements_of
 from dissector.model.ids import ObjectId
+from dissector.model.pcl import Xid
 from dissector.pipeline import dissect
+from replay.asking import Asker
+from replay.compare.changes import read_story
 from replay.compare.difference import DIFFERENT
+from replay.learning import Mailbox
 from replay.plan import Planner
-from replay.seeds import OWN, Seeds, collect, content_of, merged
+from replay.seeding import Seeder
+from replay.seeds import OWN, SeedFolder, Seeds, collect, content_of, merged
 from replay.server.runner import RunningServer
+from replay.transport.auth import Credentials, Method
+from replay.transport.mapihttp import MapiHttp
 from tests.conftest import ROOT
 from tests.replay.server import sync
 from tests.replay.server.client import Client
@@ -185,3 +194,34 @@ def test_values_become_elements() -> None:
     assert {element.name: element.value() for element in elements_of(both)} == {"PidTagSubject": "c", "PidTagBody": "b"}
     both = merged(content_of([(SUBJECT, "a")]), content_of([(SUBJECT, "c")]), newer=False)
     assert [element.value() for element in elements_of(both)] == ["a"]
+
+
+def test_folders_that_a_client_uploaded_keep_its_change_keys() -> None:
+    guid, client = uuid.UUID(int=7), Xid(uuid.UUID(int=8), b"\0\0\0\1")
+    seeds = Seeds(special=[ObjectId(1, number + 9) for number in range(13)])
+    seeds.names.learn(1, guid)
+    top = ObjectId(1, 12)
+    folders = [("uploaded", (client, client)), ("made online", (Xid(guid, bytes(5) + b"\x63"),))]
+    for number, (name, keys) in enumerate(folders):
+        made = SeedFolder(name, (guid, 500 + number), None, top, predecessors=keys)
+        seeds.folders.append(made)
+    mailbox = Mailbox()
+    with RunningServer(USER, PASSWORD) as server:
+        credentials = Credentials(USER, PASSWORD, method=Method.BASIC)
+        seeder = Seeder(seeds, mailbox, Asker("/o=x/cn=alice", lambda _: None, lambda _, __: None), -1, lambda *_: None)
+        conversation = seeder.start()
+        with MapiHttp(server.base_url, credentials) as transport, suppress(StopIteration):
+            outgoing = next(conversation)
+            while True:
+                outgoing = conversation.send(transport.send(outgoing))
+        with Client(server) as other:
+            other.connect()
+            logon = other.logon()
+            root = other.open_folder(logon["Handle"], logon["FolderIds"]["IpmSubtree"])
+            data = sync.get_all(other, sync.configure(other, root, sync.HIERARCHY))
+    found = {told.title: told for told in read_story(data, "hierarchySync").changes}
+    assert found["uploaded"].get("PidTagChangeKey") == client
+    assert found["made online"].get("PidTagChangeKey").namespace == mailbox.identity.replicas[guid]
+    for name, key in (("uploaded", 500), ("made online", 501)):
+        live = found[name].key
+        assert mailbox.identity.try_global((guid, key)) == (live.namespace, int.from_bytes(live.local_id, "big"))

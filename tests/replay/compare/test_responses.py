@@ -14,7 +14,7 @@ from dissector.model.pcl import Xid
 from dissector.session.exchange import Rop, RopSide
 from dissector.source import ByteSource
 from replay.compare.difference import Difference, verdict_of
-from replay.compare.responses import compare
+from replay.compare.responses import compare, unseen
 from replay.compare.values import agreement
 from replay.identity import Identity
 
@@ -179,3 +179,24 @@ def test_names_of_the_mailbox_agree() -> None:
     assert agreement("/o=A/cn=Alice", "/O=B/cn=bob", identity) == "remapped"
     assert agreement("EX:/O=A/CN=ALICE", "EX:/O=B/CN=BOB", identity) == "remapped"
     assert agreement("/o=a/cn=carol", "/o=b/cn=bob", identity) == "different"
+
+
+def test_a_table_with_fewer_rows_says_how_many_are_missing() -> None:
+    (one,) = compared(rop("RopGetContentsTable", RowCount=46), rop("RopGetContentsTable", RowCount=6))
+    assert (one.why, one.cause) == ("40 of them are not on the live server", "missing")
+    (one,) = compared(rop("RopGetContentsTable", RowCount=6), rop("RopGetContentsTable", RowCount=46))
+    assert (one.why, one.cause) == ("the live server had 40 more before", "")
+
+
+def test_what_the_live_server_was_never_seen_to_have_is_named() -> None:
+    identity = Identity()
+    identity.learn(HERE, THERE)
+    entry = {"Flags": 0, "DatabaseGuid": HERE, "GlobalCounter": 24}
+    assert "never seen to have: 00000000-0000-0000-0000-000000000001-000000000018" in unseen([b"", entry], identity)
+    identity.learn(Xid(HERE, bytes(5) + b"\x18"), Xid(THERE, bytes(5) + b"\x19"))
+    assert unseen([b"", entry], identity) == ""
+
+
+def test_what_a_server_does_not_do_is_no_missing_object() -> None:
+    (one,) = compared(rop("RopOpenFolder", HasRules=False, IsGhosted=False), rop("RopOpenFolder", 0x80040102))
+    assert one.cause == "unsupported"

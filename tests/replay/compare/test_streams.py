@@ -15,7 +15,7 @@ from dissector.model.idset import IdSet
 from dissector.model.pcl import Xid
 from replay.compare.changes import Digest, Story, read_story
 from replay.compare.difference import Difference, verdict_of
-from replay.compare.streams import compare_stories
+from replay.compare.streams import Strangers, compare_stories
 from replay.identity import Identity
 
 HERE, THERE, CLIENT = uuid.UUID(int=1), uuid.UUID(int=2), uuid.UUID(int=3)
@@ -253,3 +253,44 @@ def test_a_property_told_twice_counts_once_unless_it_differs() -> None:
     story = contents(message(HERE, 1, "a", (0x30080040, 5), (0x30080040, 6)))
     found = [path for path in story.changes[0].properties if "LastModificationTime" in path]
     assert found == ["PidTagLastModificationTime", "PidTagLastModificationTime#2"]
+
+
+def test_objects_without_a_counterpart_are_called_by_their_names() -> None:
+    """In later streams too, where only their ids stand."""
+    identity, strangers = own(), Strangers()
+    mine = contents(message(HERE, 1, "mine"), end=state(HERE, [(1, 1)], [(1001, 1001)]))
+    theirs = contents(message(THERE, 70, "theirs"), end=state(THERE, [(70, 70)], [(1070, 1070)]))
+    assert verdict_of(compared(mine, theirs, identity, strangers=strangers)) == "different"
+    later = [contents(end=state(guid, [(at, at)], [])) for guid, at in ((HERE, 1), (THERE, 70))]
+    found = compared(*later, identity, strangers=strangers)
+    whys = [one.why for one in found if one.path == "state.MetaTagIdsetGiven" and one.verdict == "different"]
+    assert sorted(why.partition(":")[0] for why in whys) == ["message 'mine'", "message 'theirs'"]
+    assert [one.cause for one in found if "mine" in one.why] == ["missing"]
+
+
+def test_the_objects_of_an_upload_s_state_are_the_server_s_own_affair() -> None:
+    mine, theirs = (contents(end=state(HERE, given, [])) for given in ([(1, 3)], [(1, 2)]))
+    same_store = Identity()
+    same_store.learn(HERE, HERE)
+    (one,) = compared(mine, theirs, same_store)
+    assert one.verdict == "different"
+    (one,) = compared(mine, theirs, same_store, upload=True)
+    assert (one.verdict, "3.3.4.3.1" in one.why) == ("expected", True)
+
+
+def test_what_is_missing_was_there_before_or_is_lost() -> None:
+    mine, theirs = contents(message(HERE, 1, "a", (BODY, "x"))), contents(message(THERE, 70, "a"))
+    (one,) = [one for one in compared(mine, theirs) if one.verdict == "different"]
+    assert (one.cause, "it was there before" in one.why) == ("missing", True)
+    (one,) = [
+        one for one in compared(mine, theirs, given={(HERE, 1): {"PidTagBody"}}) if one.verdict == "different"
+    ]  # fmt: skip
+    assert (one.cause, one.why) == ("", "the client wrote it, and the live server has not kept it")
+
+
+def test_bits_are_called_by_their_names() -> None:
+    mine, theirs = (contents(message(HERE, 1, "a", (FLAGS, flags))) for flags in (0x49, 0x54))
+    same_store = Identity()
+    same_store.learn(HERE, HERE)
+    (one,) = [one for one in compared(mine, theirs, same_store) if one.verdict == "different"]
+    assert one.why == "only the captured one has mfRead | mfUnsent; only the live one has mfSubmitted | mfHasAttach"

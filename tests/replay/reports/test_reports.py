@@ -158,3 +158,17 @@ def test_a_real_report_in_every_form(tmp_path: Path) -> None:
 )
 def test_values_in_one_line(value: object, words: str) -> None:
     assert shown(value) == words
+
+
+def test_what_was_there_before_is_hinted_at_once() -> None:
+    report = Report()
+    report.add(Outcome(3, "RopX", [Difference(f"a{number}", 1, 2, "different", "", "missing") for number in range(3)]))
+    for form in ("text", "json", "html"):
+        assert "3 fields differ by what the captured server had before: --seed" in "\n".join(text_of(report, form))
+    report.seeded = True
+    assert report.hints == []
+    report = Report()
+    report.add(
+        Outcome(3, "RopX", [Difference("a", 1, 2, "expected", "", "missing"), Difference("b", 1, 2, "different")])
+    )
+    assert report.hints == []
