@@ -472,6 +472,9 @@ def options(
     pass
 
 
+FREED = 16 << 20
+"""A block of this size, taken and given back at the start, makes the GNU C library keep what is freed later: else it
+returns it to the system between one message and the next, only to fetch it again."""
 COLLECT = (100_000, 20, 100)
 """When the garbage collector looks for cycles: seldom. A reading makes millions of objects and hardly a cycle."""
 
@@ -479,6 +482,7 @@ COLLECT = (100_000, 20, 100)
 def run(application: Callable[..., Any], name: str) -> None:
     """Run a command line: errors become one line and exit code 2, a closed pipe ends quietly."""
     gc.set_threshold(*COLLECT)
+    bytes(FREED)
     try:
         application()
         sys.stdout.flush()

@@ -216,13 +216,18 @@ class ByteSource:
         return ByteSource(label, made, (Piece(0, len(made), self, offset, length),))
 
 
+COPIED = 1024
+"""Bytes that are copied sooner than looked at through a view."""
+
+
 def joined(label: str, parts: Iterable[tuple[ByteSource, int, int]]) -> ByteSource:
     """One source from ranges (source, offset, length) of others, in order."""
     pieces: list[Piece] = []
-    chunks: list[bytes] = []
+    chunks: list[bytes | memoryview] = []
     start = 0
     for source, offset, length in parts:
         pieces.append(Piece(start, length, source, offset, length))
-        chunks.append(source.data[offset : offset + length])
+        data = memoryview(source.data) if length > COPIED else source.data
+        chunks.append(data[offset : offset + length])
         start += length
     return ByteSource(label, b"".join(chunks), pieces)
