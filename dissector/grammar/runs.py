@@ -47,13 +47,14 @@ class Run(NamedTuple):
 class Grouped(Node):
     """A node with runs among its children, which become nodes when they are first looked at."""
 
-    __slots__ = ("_parts",)
+    __slots__ = ("_label", "_parts")
 
     def __init__(self, name: str, source: ByteSource, offset: int, spec: str, labeller: Any) -> None:
         self.name, self.source, self.offset, self.length = name, source, offset, 0
         self.value, self.diagnostics, self.secret = None, [], False
         self.spec, self.labeller = spec, labeller
         self._parts: list[Node | Run] | None = []
+        self._label: str | None = None
 
     def __getattr__(self, name: str) -> Any:
         if name == "children" and self._parts is not None:
@@ -74,6 +75,7 @@ class Grouped(Node):
         return self._parts
 
     def add(self, part: Node | Run) -> None:
+        self._label = None
         if self._parts is not None:
             self._parts.append(part)
         elif isinstance(part, Run):
@@ -83,9 +85,11 @@ class Grouped(Node):
 
     @property
     def label(self) -> str:
-        if self._parts and isinstance(self.labeller, Summary):
-            return self.labeller(self)
-        return super().label if self._parts is None else ""
+        if self._parts is None:
+            return super().label
+        if self._label is None:  # those around it have the same words
+            self._label = self.labeller(self) if self._parts and isinstance(self.labeller, Summary) else ""
+        return self._label
 
     @property
     def count(self) -> int:
