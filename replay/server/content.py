@@ -160,15 +160,21 @@ class Content:
 
 def load(store: Store, bag: int) -> Content:
     """The content of a saved message; embedded messages are left for later."""
+    family = store.family(bag)
     content = Content(bag, store.properties(bag))
-    for child, number, packed in store.children(bag, RECIPIENT):
-        recipient = Recipient(number, packed & 0xFF, packed >> 16 & 0xFFFF, packed >> 8 & 0xFF, store.properties(child))
-        content.recipients.append(recipient)
-    for child, number, _ in store.children(bag, ATTACHMENT):
-        inner = store.children(child, EMBEDDED)
-        content.attachments[number] = Attachment(
-            number, store.properties(child), child, embedded_bag=inner[0][0] if inner else None
-        )
+    if not family:
+        return content
+    properties = store.properties_of([child for child, _, _, _ in family])
+    for child, role, number, packed in family:
+        if role == RECIPIENT:
+            content.recipients.append(
+                Recipient(number, packed & 0xFF, packed >> 16 & 0xFFFF, packed >> 8 & 0xFF, properties[child])
+            )
+        elif role == ATTACHMENT:
+            inner = store.children(child, EMBEDDED)
+            content.attachments[number] = Attachment(
+                number, properties[child], child, embedded_bag=inner[0][0] if inner else None
+            )
     return content
 
 

@@ -20,7 +20,7 @@ from replay.server.mailbox import FIRST_NAMED, Mailbox, wire_number
 from replay.server.messages import Message
 from replay.server.properties import Properties
 from replay.server.session import Session
-from replay.server.values import LAID_OUT, MULTIPLE, STRING, STRING8, to_8bit
+from replay.server.values import BINARY, INT32, INT64, LAID_OUT, MULTIPLE, STRING, STRING8, TIME, to_8bit
 
 UNICODE, USE_CPID, RECOVER, FORCE_UNICODE, PARTIAL_ITEM = 0x01, 0x02, 0x04, 0x08, 0x10
 """SendOptions."""
@@ -44,6 +44,21 @@ OWN_DATA = frozenset((0x6709,))
 """Stored properties that are the server's own."""
 
 Wanted = Callable[[int], bool]
+
+
+def _text(value: str) -> bytes:
+    raw = value.encode("utf-16-le", "surrogatepass")
+    return struct.pack("<I", len(raw) + 2) + raw + b"\0\0"
+
+
+SIMPLE: dict[int, Callable[[Any], bytes]] = {
+    INT32: struct.Struct("<i").pack,
+    INT64: struct.Struct("<q").pack,
+    TIME: struct.Struct("<Q").pack,
+    BINARY: lambda value: struct.pack("<I", len(value)) + value,
+    STRING: _text,
+}
+"""What messages are made of for the most part, built without the grammar: the same bytes in a fraction of the time."""
 
 
 class Piece(NamedTuple):
@@ -95,15 +110,20 @@ class Writer:
             value = to_8bit(value, self.codec) + b"\0" if kind == STRING8 else value
         elif kind == MULTIPLE | STRING and self.text == STRING8:
             kind, value = MULTIPLE | STRING8, [to_8bit(one, self.codec) + b"\0" for one in value]
-        form = code_page_text(kind) if kind == CODE_PAGE_UNICODE else FASTTRANSFER_VALUES.types[kind]
-        raw = build(form, value, codepage=self.codec)
-        yield Piece(struct.pack("<I", tag & ~0xFFFF | kind) + head)
-        yield from self._value(kind, raw)
-
-    def _value(self, kind: int, raw: bytes) -> Iterator[Piece]:
+        simple = SIMPLE.get(kind)
+        if simple is not None:
+            raw = simple(value)
+        else:
+            form = code_page_text(kind) if kind == CODE_PAGE_UNICODE else FASTTRANSFER_VALUES.types[kind]
+            raw = build(form, value, codepage=self.codec)
+        head = struct.pack("<I", tag & ~0xFFFF | kind) + head
         if len(raw) <= FREE:
-            yield Piece(raw)
+            yield Piece(head + raw)
             return
+        yield Piece(head)
+        yield from self._long(kind, raw)
+
+    def _long(self, kind: int, raw: bytes) -> Iterator[Piece]:
         if kind & MULTIPLE and kind != CODE_PAGE_UNICODE:
             at = 4
             yield Piece(raw[:4])

@@ -212,6 +212,23 @@ class Store:
             "SELECT id, number, kind FROM bags WHERE parent = ? AND role = ? ORDER BY number", bag, role
         ).fetchall()
 
+    def family(self, bag: int) -> list[tuple[int, int, int, int]]:
+        """(bag, role, number, kind) of all the bags below one, by role and number."""
+        return self.run(
+            "SELECT id, role, number, kind FROM bags WHERE parent = ? ORDER BY role, number", bag
+        ).fetchall()
+
+    def properties_of(self, bags: list[int]) -> dict[int, Properties]:
+        """The properties of many bags."""
+        found: dict[int, dict[int, tuple[int, Any]]] = {bag: {} for bag in bags}
+        for start in range(0, len(bags), 500):
+            part = bags[start : start + 500]
+            marks = ",".join("?" * len(part))
+            rows = self.run(f"SELECT bag, id, type, value, size FROM properties WHERE bag IN ({marks})", *part)
+            for bag, prop_id, kind, value, size in rows:
+                found[bag][prop_id] = kind, self._load(bag, prop_id, kind, value, size)
+        return {bag: Properties(values) for bag, values in found.items()}
+
     def properties(self, bag: int) -> Properties:
         rows = self.run("SELECT id, type, value, size FROM properties WHERE bag = ?", bag)
         return Properties({row[0]: (row[1], self._load(bag, *row)) for row in rows})

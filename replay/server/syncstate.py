@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol, TypeVar
 
 from dissector.grammar.base import GrammarError
@@ -119,6 +120,12 @@ class Versioned(Protocol):
 Row = TypeVar("Row", bound=Versioned)
 
 
+@lru_cache(8)
+def _encoded(idset: IdSet) -> bytes:
+    """A state is handed out twice: at the end of its stream, and by RopSynchronizationGetTransferState."""
+    return encode_idset(idset)
+
+
 class Choices:
     """What a synchronization context decides as the specification says. Faults decide otherwise (faults/)."""
 
@@ -136,7 +143,7 @@ class Choices:
 
     def encoded(self, idset: IdSet) -> bytes:
         """A set of a state that is handed out."""
-        return encode_idset(idset)
+        return _encoded(idset)
 
     def tells_given(self, context: SyncContext) -> bool:
         """Whether the state has MetaTagIdsetGiven: that of an upload has not [MS-OXCFXICS] 3.2.5.2.1."""
