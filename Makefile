@@ -47,7 +47,10 @@ fuzz: $(STAMP)  ## many more mutations than the tests run (SECONDS=600)
 bench: $(STAMP) tshark  ## measure against tshark on the same generated file; prints ratios
 	$(BIN)/python -m bench
 
+profile: $(STAMP)  ## where the time of a command goes (COMMAND="tree -T jsonl", CAPTURE=a generated one)
+	$(BIN)/python -m bench.profile "$(or $(COMMAND),list)" $(CAPTURE)
+
 clean:  ## remove what was installed and generated
 	rm -rf $(VENV) bench/data .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help install tshark demo test check format golden coverage-table fuzz bench clean
+.PHONY: help install tshark demo test check format golden coverage-table fuzz bench profile clean
