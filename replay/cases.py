@@ -2,6 +2,7 @@
 
 capture = "upload.pcap"            # or a plan; a path beside the file
 server = "embedded"                # or a URL; then user, and password_env (a variable; the case is skipped without)
+write = false                      # whether a server that is not this machine is written to
 seed = true                        # first put on the server what the capture shows to have been there
 policy = [{path = "*PidTagX", why = "..."}]        # more rules for what may differ; rop, absent, bits as well
 
@@ -31,6 +32,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from replay.compare.difference import DIFFERENT, SAME
 from replay.compare.policy import POLICY, Policy, rules_from
@@ -39,7 +41,7 @@ from replay.report import Report
 from replay.runner import Manner, Target, run_steps
 from replay.selection import Selection, frame_ranges
 from replay.sources import Source
-from replay.transport.auth import Credentials, Method
+from replay.transport.auth import Credentials, Method, is_loopback
 
 EMBEDDED = "embedded"
 
@@ -51,7 +53,7 @@ class CaseError(ReplayError):
 TYPES: Mapping[str, Mapping[str, type]] = {
     "": {
         "capture": str, "server": str, "user": str, "password_env": str, "password": str, "mailbox": str, "ca": str,
-        "insecure": bool, "seed": bool, "policy": list, "select": dict, "expect": dict,
+        "insecure": bool, "write": bool, "seed": bool, "policy": list, "select": dict, "expect": dict,
     },
     "select": {"sessions": list, "frames": str, "folder": str, "where": str, "uploads_only": bool},
     "expect": {"different": int, "skipped": int, "same": int, "known": list, "failure": str, "exit_code": int},
@@ -85,6 +87,7 @@ class Case:
     mailbox: str = ""
     ca: str | None = None
     insecure: bool = False
+    write: bool = False
     seed: bool = False
     policy: Policy = field(default_factory=Policy)
     selection: Selection = field(default_factory=Selection)
@@ -107,7 +110,7 @@ class Case:
         except (ValueError, AttributeError) as error:
             raise CaseError(f"policy: {error}") from error
         named = {name: content[name] for name in ("server", "user", "password_env", "password", "mailbox", "ca",
-                                                   "insecure", "seed") if name in content}  # fmt: skip
+                                                   "insecure", "write", "seed") if name in content}  # fmt: skip
         numbers = {name: expect[name] for name in ("different", "skipped", "same", "failure", "exit_code")
                    if name in expect}  # fmt: skip
         return cls(
@@ -169,9 +172,12 @@ def run_case(case: Case) -> Report:
 
 
 def _run(case: Case, source: Source, target: Target) -> Report:
+    may_write = case.write or is_loopback(urlsplit(target.server).hostname or "")
+    if case.seed and not may_write:
+        raise CaseError(f"seed writes to {case.server}, which is not this machine: it needs write = true")
     seeds = source.seeds() if case.seed else None
     where = EMBEDDED if case.server == EMBEDDED else case.server
-    with source.steps(case.selection) as steps:
+    with source.steps(case.selection, may_write=may_write) as steps:
         return run_steps(
             steps, target, Manner(policy=case.policy), seeds=seeds, title=f"{case.path.name} replayed to {where}"
         )

@@ -1,6 +1,9 @@
 """The pytest plugin: a fixture that replays captures, and *.replay.toml files as tests.
 
     def test_the_upload(replay):
+        replay("upload.pcap", seed=True, expect={"different": 0})
+
+    def test_by_hand(replay):
         report = replay("upload.pcap", seed=True)
         assert report.verdicts["different"] == 0
 
@@ -16,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from replay.cases import Case, CaseError, failures, read_case, run_case
+from dissector.errors import DissectorError
+from replay.cases import Case, failures, read_case, run_case
 from replay.report import Report
 from replay.reports.text import lines
 
@@ -27,24 +31,48 @@ MOST_LINES = 60
 class Replaying:
     """What the fixture gives: call it with a capture, and with what a case file may hold as keywords."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, item: pytest.Item | None = None) -> None:
+        self._folder, self._item = folder, item
 
     def __call__(self, capture: str | Path, **options: Any) -> Report:
-        """Replay a capture or a plan. Relative paths start at the test's folder. Raises CaseError, ReplayError."""
+        """Replay a capture or a plan; with expect the test fails where the replay is not as it says.
+
+        Relative paths start at the test's folder. Raises CaseError, ReplayError.
+        """
         path = Path(capture)
-        return run_case(Case.of({"capture": str(path), **options}, self._folder))
+        case = Case.of({"capture": str(path), **options}, self._folder)
+        report = run_case(case)
+        found = failures(case, report) if "expect" in options else []
+        if found:
+            pytest.fail(told(path.name, report, found), pytrace=False)
+        if self._item is not None:  # shown where the test fails later on
+            self._item.add_report_section("call", f"replay of {path.name}", "\n".join(bounded(report)))
+        return report
 
 
 @pytest.fixture
 def replay(request: pytest.FixtureRequest) -> Replaying:
     """Replays captures: replay("upload.pcap", server="http://...", user="alice", seed=True, ...) -> Report."""
-    return Replaying(request.path.parent)
+    return Replaying(request.path.parent, request.node)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Take *.replay.toml files."""
     return ReplayFile.from_parent(parent, path=file_path) if file_path.name.endswith(SUFFIX) else None
+
+
+def bounded(report: Report) -> list[str]:
+    """The lines of a report, not too many."""
+    shown = list(lines(report))
+    if len(shown) > MOST_LINES:
+        shown = [*shown[: MOST_LINES // 2], f"... {len(shown) - MOST_LINES} lines ...", *shown[-MOST_LINES // 2 :]]
+    return shown
+
+
+def told(name: str, report: Report, found: list[str]) -> str:
+    """What a case failed for, then what the replay found."""
+    shown = [line for line in bounded(report) if line not in found]
+    return "\n".join([f"{name}: {report.title}", *found, "", *shown])
 
 
 class ReplayFile(pytest.File):
@@ -77,14 +105,11 @@ class ReplayItem(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         error = excinfo.value
-        if isinstance(error, CaseError):
+        if isinstance(error, DissectorError):
             return str(error)
         if not isinstance(error, DifferentError):
             return super().repr_failure(excinfo, style)
-        shown = list(lines(error.report))
-        if len(shown) > MOST_LINES:
-            shown = [*shown[: MOST_LINES // 2], f"... {len(shown) - MOST_LINES} lines ...", *shown[-MOST_LINES // 2 :]]
-        return "\n".join([f"{self.path.name}: {error.report.title}", *error.found, "", *shown])
+        return told(self.path.name, error.report, error.found)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         return self.path, 0, f"replay: {self.name}"

@@ -103,7 +103,10 @@ class Shrinker:
     def _without(self, current: set[Key], part: Sequence[Key]) -> set[Key] | None:
         """What is left without a part and all that needs it, where that still shows it."""
         gone = set(part)
-        left = {key for key in current if not closure([key], self.needs) & gone}
+        for key in sorted(current):  # what a ROP needs stands before it
+            if not gone.isdisjoint(self.needs.get(key, ())):
+                gone.add(key)
+        left = current - gone
         if not left or left == current:
             return None
         return left if self._shows(left) else None

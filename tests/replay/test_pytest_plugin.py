@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,9 +44,11 @@ def test_files_are_tests(folder: Path) -> None:
     case(folder, "bad", 'capture = "incremental.pcap"\n')
     case(folder, "known", 'capture = "incremental.pcap"\n[expect]\nknown = [{rop = "RopFast*"}]\nexit_code = 11\n')
     case(folder, "odd", 'capture = "incremental.pcap"\ncolour = "red"\n')
+    case(folder, "gone", 'capture = "none.pcap"\n')
     case(folder, "elsewhere", 'capture = "x"\nserver = "http://127.0.0.1:9"\npassword_env = "NO_SUCH_VARIABLE"\n')
     done = run(folder, "-v", "-rs")
-    assert "2 failed, 2 passed, 1 skipped" in done.stdout
+    assert "3 failed, 2 passed, 1 skipped" in done.stdout
+    assert "none.pcap: cannot be read: No such file or directory" in done.stdout
     assert "bad.replay.toml: incremental.pcap replayed to embedded" in done.stdout
     assert "2 ROPs are different, 0 may be" in done.stdout
     assert "different frame 71 RopFastTransferSourceGetBuffer" in done.stdout
@@ -71,6 +74,49 @@ def test_the_fixture_replays(folder: Path) -> None:
     )
     done = run(folder)
     assert "3 passed" in done.stdout, done.stdout
+
+
+def test_a_failure_shows_what_the_replay_found(folder: Path) -> None:
+    (folder / "test_it.py").write_text(
+        "def test_expected(replay):\n"
+        "    replay('incremental.pcap', expect={'same': 40})\n"
+        "def test_by_hand(replay):\n"
+        "    assert not replay('incremental.pcap').verdicts['different']\n"
+        "def test_fine(replay):\n"
+        "    replay('incremental.pcap', seed=True, expect={'different': 0})\n"
+    )
+    done = run(folder)
+    assert "2 failed, 1 passed" in done.stdout
+    assert "incremental.pcap: incremental.pcap replayed to embedded" in done.stdout
+    assert "33 ROPs are the same, at least 40 were to be" in done.stdout
+    assert "replay of incremental.pcap" in done.stdout
+    assert done.stdout.count("different frame 71 RopFastTransferSourceGetBuffer change message 'Created online'") == 2
+
+
+def test_another_machine_is_written_to_where_the_case_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("replay.cases.is_loopback", lambda host: False)
+    shutil.copy(ROOT / "captures" / "upload-session.pcap", folder / "upload.pcap")
+    with RunningServer("alice", "hush") as server:
+        content = {"capture": "upload.pcap", "server": server.base_url, "user": "alice", "password": "hush"}
+        reading = run_case(Case.of(content, folder))
+        assert {one.why for one in reading.skipped if one.rop == "RopSynchronizationImportMessageChange"} == {
+            "it writes, and the server is not this machine: --write sends it"
+        }
+        with pytest.raises(CaseError, match="needs write = true"):
+            run_case(Case.of({**content, "seed": True}, folder))
+        writing = run_case(Case.of({**content, "write": True}, folder))
+        assert len(writing.skipped) < len(reading.skipped)
+
+
+def test_the_examples_of_the_documentation_pass(folder: Path) -> None:
+    shutil.copy(ROOT / "captures" / "upload-session.pcap", folder / "upload.pcap")
+    text = (ROOT / "docs" / "replay.md").read_text("utf-8")
+    (toml,) = re.findall(r"```toml\n(# upload\.replay\.toml.*?)```", text, re.DOTALL)
+    (python,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    case(folder, "upload", toml)
+    (folder / "test_upload.py").write_text(python)
+    done = run(folder, "-v")
+    assert "2 passed" in done.stdout, done.stdout
 
 
 def test_a_case_against_a_server_of_its_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

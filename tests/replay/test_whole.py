@@ -213,6 +213,7 @@ def test_replayed_once_more_it_is_told_what_was_there_already(tmp_path: Path) ->
         again = replayed(path, server)
     assert again.failure == ""
     assert again.verdicts[DIFFERENT] > 0
+    assert without_reason(again) == []
     text = "\n".join(lines(again))
     assert "was this replayed to it before?" in text or "the live server had it before" in text
 
