@@ -29,9 +29,9 @@ done
 [ -n "$url" ] || { echo "the embedded server did not start" >&2; cat "$log" >&2; exit 2; }
 cat "$log"
 
-say replay run "$capture" --server "$url" --user alice
+say replay run "$capture" --server "$url" --user alice --seed
 status=0
-"$bin/replay" run "$capture" --server "$url" --user alice || status=$?
+"$bin/replay" run "$capture" --server "$url" --user alice --seed || status=$?
 [ $status -le 1 ] || exit $status
 echo
 echo "The comparison ended with code $status (0: same, 1: different)."

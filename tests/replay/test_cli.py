@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -245,8 +247,6 @@ def test_another_machine_is_asked_about(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize(("answer", "words"), [("n\n", "not confirmed"), ("y\n", "no connection|cannot connect")])
 def test_the_question_is_on_the_terminal(answer: str, words: str) -> None:
-    import re
-
     master, slave = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "REPLAY_PASSWORD": "secret"}
     process = subprocess.Popen(
@@ -260,3 +260,15 @@ def test_the_question_is_on_the_terminal(answer: str, words: str) -> None:
     assert "other.invalid is not this machine" in told
     assert re.search(words, told)
     assert process.returncode == 2
+
+
+def test_the_readme_shows_what_a_run_prints() -> None:
+    """Lines may be cut at their end, and `...` stands for lines left out."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    command, *shown = re.findall(r"```\n\$ (replay run .*?)```", text, re.DOTALL)[0].splitlines()
+    with RunningServer("alice", "secret") as fresh:
+        arguments = [fresh.base_url if one.startswith("http:") else one for one in shlex.split(command)[1:]]
+        arguments[1] = str(ROOT / arguments[1])
+        printed = iter(replay(*arguments).stdout.splitlines())
+    for line in shown:
+        assert line == "..." or any(one.startswith(line) for one in printed), line
