@@ -223,6 +223,7 @@ def tree(
             help="Show each FastTransfer stream and uploaded state, joined, with the exchange in which it ends.",
         ),
     ] = True,
+    http: Annotated[bool, typer.Option("--http/--no-http", help="Show the heads of HTTP messages.")] = True,
     jobs: Jobs = None,
     prefs: Prefs = None,
     engine: EngineOption = Engine.AUTO,
@@ -253,13 +254,13 @@ def tree(
     def lines(unit: tuple[Any, Joined]) -> Iterator[str]:
         exchange, joined = unit
         if exchange is not None:
-            yield from exchange_lines(exchange, palette, hex_pane)
+            yield from exchange_lines(exchange, palette, hex_pane, http)
         yield from joined_lines(joined, palette, hex_pane)
 
     def items(unit: tuple[Any, Joined]) -> Iterable[Iterable[str]]:
         if form is Format.TEXT:
             return ((line,) for line in lines(unit))
-        return (exchange_pieces(unit[0], joined_pieces(unit[1])),)
+        return (exchange_pieces(unit[0], joined_pieces(unit[1]), http=http),)
 
     with dissection:
         try:

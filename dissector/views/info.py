@@ -83,6 +83,10 @@ def _capture_facts(dissection: Dissection) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
 def info_lines(facts: dict[str, Any], colour: bool) -> Iterator[str]:
     """The facts as tables that fit the terminal."""
     from rich.console import Console
@@ -117,12 +121,15 @@ def info_lines(facts: dict[str, Any], colour: bool) -> Iterator[str]:
     tcp = facts["tcp"]
     holes = f", {tcp['missing_bytes']} missing in {tcp['gaps']} gaps" if tcp["gaps"] else ""
     again = f", {tcp['repeated_bytes']} sent again" if tcp["repeated_bytes"] else ""
-    about.add_row("TCP", f"{tcp['connections']} connections, {tcp['bytes']} bytes{holes}{again}")
-    about.add_row("HTTP", f"{facts['http']['exchanges']} exchanges, {facts['http']['not_mapi']} of them not MAPI")
-    others = sum(facts["rpc"]["not_mapi"].values())
-    about.add_row("DCE/RPC", f"{facts['rpc']['calls']} calls, {others} of them not MAPI")
-    total = sum(facts["rops"].values())
-    about.add_row("MAPI", f"{facts['exchanges']} exchanges ({facts['unanswered']} without response), {total} ROPs")
+    about.add_row("TCP", f"{_count(tcp['connections'], 'connection')}, {tcp['bytes']} bytes{holes}{again}")
+    if facts["http"]["exchanges"]:
+        exchanges = _count(facts["http"]["exchanges"], "exchange")
+        about.add_row("HTTP", f"{exchanges}, {facts['http']['not_mapi']} of them not MAPI")
+    if facts["rpc"]["calls"]:
+        others = sum(facts["rpc"]["not_mapi"].values())
+        about.add_row("DCE/RPC", f"{_count(facts['rpc']['calls'], 'call')}, {others} of them not MAPI")
+    rops = _count(sum(facts["rops"].values()), "ROP")
+    about.add_row("MAPI", f"{_count(facts['exchanges'], 'exchange')} ({facts['unanswered']} without response), {rops}")
     yield from lines(about)
     if facts["sessions"]:
         sessions = table("Sessions", "session", "transport", "client", "server", "frames", "exchanges", "user")

@@ -15,7 +15,7 @@ from dissector.node import Node
 from dissector.session.exchange import Exchange
 from dissector.source import ByteSource, Runs
 from dissector.views.rowtext import CHILDREN, Frames, Spread, Writers
-from dissector.views.text import HIDDEN
+from dissector.views.text import HIDDEN, shown_trees
 
 
 def plain(value: Any) -> Any:
@@ -292,10 +292,10 @@ def _write_run(run: Run, frames: Frames, out: list[str], state: list[str]) -> No
         state[0] = ","
 
 
-def exchange_pieces(exchange: Exchange, more: Iterable[str] = ()) -> Iterator[str]:
+def exchange_pieces(exchange: Exchange, more: Iterable[str] = (), *, http: bool = True) -> Iterator[str]:
     """{"exchange", "frame", "time", "transport", "call", "request": node | null, "response": node | null} as JSON.
 
-    more: the text of members behind these, commas first.
+    more: the text of members behind these, commas first. http: with the heads of HTTP messages.
     """
     head = {
         "exchange": exchange.number,
@@ -305,7 +305,7 @@ def exchange_pieces(exchange: Exchange, more: Iterable[str] = ()) -> Iterator[st
         "call": exchange.call.name,
     }
     out = [dumps(head)[:-1]]
-    for name, tree in (("request", exchange.request_tree()), ("response", exchange.response_tree())):
+    for name, tree in shown_trees(exchange, http):
         out.append(f',"{name}":')
         if tree is None:
             out.append("null")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -121,7 +121,17 @@ def printable(text: str) -> str:
     )
 
 
-def exchange_lines(exchange: Exchange, palette: Palette = PLAIN, hex_pane: bool = False) -> Iterator[str]:
+def shown_trees(exchange: Exchange, http: bool) -> Iterator[tuple[str, Node | None]]:
+    """("request", tree or None) and ("response", tree or None). http: with the heads of HTTP messages."""
+    for name, tree in (("request", exchange.request_tree()), ("response", exchange.response_tree())):
+        if tree is not None and not http:
+            tree = replace(tree, children=[child for child in tree.children if child.name != "HTTP"])
+        yield name, tree
+
+
+def exchange_lines(
+    exchange: Exchange, palette: Palette = PLAIN, hex_pane: bool = False, http: bool = True
+) -> Iterator[str]:
     """An exchange: a head line, then the trees of request and response, each with a hex pane if asked for."""
     call = exchange.call
     frames = " -> ".join(str(side.frame) for side in (call.request, call.response) if side is not None)
@@ -130,7 +140,7 @@ def exchange_lines(exchange: Exchange, palette: Palette = PLAIN, hex_pane: bool 
         f"{palette.value}Exchange {exchange.number}{palette.off}  frame {frames}  {clock(exchange.time)}  "
         f"{call.transport} {call.name}  {client} -> {server}"
     )
-    for title, tree in (("request", exchange.request_tree()), ("response", exchange.response_tree())):
+    for title, tree in shown_trees(exchange, http):
         if tree is None:
             yield f"  {title}: not captured"
             continue

@@ -207,3 +207,19 @@ def test_a_full_disk_is_one_line() -> None:
     assert done.returncode == 2
     assert b"cannot write the output" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_trees_without_the_heads_of_http() -> None:
+    whole, body = (
+        [json.loads(line) for line in lines("tree", "captures/notify.pcap", "-T", "jsonl", *more)]
+        for more in ((), ("--no-http",))
+    )
+    for one in whole:
+        for side in ("request", "response"):
+            parts = [child for child in one[side]["children"] if child["name"] != "HTTP"]
+            assert len(parts) == len(one[side]["children"]) - 1
+            one[side]["children"] = parts
+    assert whole == body
+    text = lines("tree", "captures/notify.pcap", "--no-http")
+    assert any("UserDn" in line for line in text)
+    assert not any("Authorization" in line or "Content-Length" in line for line in text)
