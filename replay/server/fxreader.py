@@ -16,7 +16,7 @@ from replay.server import folders, messages, recipients
 from replay.server.computed import READ_ONLY_FOLDER, READ_ONLY_MESSAGE
 from replay.server.content import Attachment, Content, Recipient
 from replay.server.errors import FORMAT_ERROR, NOT_SUPPORTED, RopError
-from replay.server.fxwriter import ATTACHMENTS, IDENTITY, RECIPIENTS
+from replay.server.fxwriter import ATTACHMENTS, RECIPIENTS, VERSION
 from replay.server.mailbox import Mailbox, PropertyName
 from replay.server.properties import Properties
 from replay.server.session import (
@@ -81,7 +81,7 @@ class MessageFrame(Frame):
         self.content, self.end = content, end
 
     def property(self, prop_id: int, kind: int, value: Any) -> None:
-        if prop_id not in IDENTITY - {0x3008} and (prop_id not in READ_ONLY_MESSAGE or prop_id == 0x0E07):
+        if prop_id not in VERSION and (prop_id not in READ_ONLY_MESSAGE or prop_id == 0x0E07):
             self.content.properties.set(prop_id, kind, value)
 
     def forget(self, prop_id: int) -> None:

@@ -37,7 +37,10 @@ DELETE_PROPERTY = 0x40160003
 FREE = 64
 """Values of more bytes than this may be cut anywhere."""
 
-IDENTITY = frozenset((0x65E0, 0x65E1, 0x65E2, 0x65E3, 0x67A4, 0x674A, 0x6748, 0x6749, 0x3008))
+VERSION = frozenset((0x65E0, 0x65E1, 0x65E2, 0x65E3, 0x67A4, 0x674A, 0x6748, 0x6749))
+"""What is an object's own and not its copy's."""
+
+IDENTITY = VERSION | {0x3008}
 """What a change header tells of a message and its properties do not."""
 
 OWN_DATA = frozenset((0x6709,))
@@ -163,7 +166,7 @@ class Writer:
             yield self.marker("EndMessage")
 
     def message_content(
-        self, content: Content, wanted: Wanted, row: Message | None = None, leave: Iterable[int] = IDENTITY
+        self, content: Content, wanted: Wanted, row: Message | None = None, leave: Iterable[int] = VERSION
     ) -> Iterator[Piece]:
         """A propList and messageChildren."""
         flags = content.properties.value(messages.MESSAGE_FLAGS, 0)

@@ -765,3 +765,44 @@ def test_many_messages(client: Client, place: Any) -> None:
             ).changes
             == stream.changes
         )
+
+
+def test_times_of_copies_and_of_what_is_inside(client: Client, place: Any) -> None:
+    """Only the message that a change is about has its time in the header; copies and embedded ones have their own."""
+    made = full_message(client, place)
+    copied = sync.read(
+        source(client, "RopFastTransferSourceCopyTo", made, Level=0, CopyFlags=0, PropertyTags=[]), "messageContent"
+    ).top
+    client.save(made)
+    (changed,) = download(client, place["Handle"]).changes
+    for top in (copied, changed):
+        (inner,) = [part for one in top.of("attachment") for part in one.of("embedded")]
+        assert isinstance(top[0x3008], int)
+        assert isinstance(inner[0x3008], int)
+    (modified,) = client.get(made, 0x30080040)
+    assert changed[0x3008] == modified
+
+
+def test_the_cost_of_a_download_grows_with_its_changes(server: RunningServer, client: Client, place: Any) -> None:
+    """Statements per message that is sent, and none for those that are not."""
+    counts = []
+
+    def counted(state: dict[int, bytes] | None = None) -> tuple[int, sync.Stream]:
+        counts.clear()
+        server.store.connection.set_trace_callback(counts.append)
+        try:
+            stream = download(client, place["Handle"], state, size=0x7BC0)
+        finally:
+            server.store.connection.set_trace_callback(None)
+        return len(counts), stream
+
+    for number in range(20):
+        message(client, place, f"m{number:02}")
+    few, stream = counted()
+    again, _ = counted(stream.state)
+    for number in range(40):
+        message(client, place, f"n{number:02}")
+    many, stream = counted()
+    nothing, _ = counted(stream.state)
+    assert many - few <= 40 * 4
+    assert nothing < again + 40, "statements for messages that are not sent"
