@@ -43,9 +43,8 @@ from replay.recording import Recorder
 from replay.runner import Target, run_steps
 from replay.seeding import Seeder
 from replay.seeds import SeedMessage, Seeds, content_of
-from replay.server.app import PATH, Server
-from replay.server.directory import Directory
-from replay.server.store import Store
+from replay.server.app import PATH
+from replay.server.runner import RunningServer
 from replay.transport.auth import Credentials, Method
 from replay.transport.mapihttp import MapiHttp
 
@@ -76,13 +75,12 @@ class InProcess(httpx.BaseTransport):
 
 @contextmanager
 def in_process(store: Path) -> Iterator[httpx.BaseTransport]:
-    opened_store = Store(store)
-    server = Server(Directory(opened_store, USER), USER, PASSWORD)
+    """The application of a server that is never started."""
+    server = RunningServer(USER, PASSWORD, store)
     try:
-        yield InProcess(server.application)
+        yield InProcess(server.server.application)
     finally:
-        server.close()
-        opened_store.close()
+        server.stop()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dissector.cli import Engine, EngineOption, Prefs, Where, preferences, run
+from dissector.cli import Engine, EngineOption, Where, preferences, run
 from dissector.cli_output import emit
 from replay.errors import EXIT_CODES, ReplayError
 
@@ -85,6 +85,10 @@ Autodiscover = Annotated[
         help="Ask autodiscover for endpoint and mailbox DN of this e-mail address: at --server, else at its domain.",
     ),
 ]
+PREFERENCE = "A preference, e.g. tls.keylog_file:keys.txt (repeatable)."
+Preferences = Annotated[list[str] | None, typer.Option("-o", "--pref", metavar="NAME:VALUE", help=PREFERENCE)]
+Preference = Annotated[list[str] | None, typer.Option("--pref", metavar="NAME:VALUE", help=PREFERENCE)]
+"""Where -o is the file that is written."""
 Insecure = Annotated[bool, typer.Option("--insecure", help="Do not verify the server's certificate.")]
 Authority = Annotated[
     str | None, typer.Option("--ca", metavar="FILE", help="PEM file with the authority of the server's certificate.")
@@ -139,9 +143,7 @@ def plan(
     folder: Folder = "",
     where: Where = None,
     uploads_only: UploadsOnly = False,
-    prefs: Annotated[
-        list[str] | None, typer.Option("--pref", metavar="NAME:VALUE", help="A preference, as -o of dissector.")
-    ] = None,
+    prefs: Preference = None,
     engine: EngineOption = Engine.AUTO,
 ) -> None:
     """What would be sent, in order: what each ROP needs, what is supplied, skipped or rewritten and why. Editable."""
@@ -163,7 +165,11 @@ def plan(
 
 @app.command(
     name="run",
-    epilog="Example: REPLAY_PASSWORD=... replay run upload.pcap --server http://127.0.0.1:8080 --user alice\n\n"
+    epilog="Examples:\n\n"
+    "REPLAY_PASSWORD=... replay run upload.pcap --server http://127.0.0.1:8080 --user alice --seed\n\n"
+    "replay run upload.pcap --server https://mail.example.org --user alice@example.org --uploads-only --write "
+    "--report report.html --save-capture live.pcapng\n\n"
+    "replay run upload.pcap --autodiscover alice@example.org --user 'EXAMPLE\\alice' --stop-on error\n\n"
     f"Exit codes: 0 same, 1 different, 2 failed; with --exit-by-cause {EXIT_CODES}.",
 )
 def run_command(
@@ -204,7 +210,7 @@ def run_command(
     by_cause: Annotated[
         bool, typer.Option("--exit-by-cause", help="Exit codes tell the cause, not only 0 same, 1 different, 2 failed.")
     ] = False,
-    prefs: Prefs = None,
+    prefs: Preferences = None,
     engine: EngineOption = Engine.AUTO,
 ) -> None:
     """Re-send a capture's ROPs and compare the answers.
@@ -369,9 +375,7 @@ def shrink(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a server that is not this machine.")] = False,
     insecure: Insecure = False,
     ca: Authority = None,
-    prefs: Annotated[
-        list[str] | None, typer.Option("--pref", metavar="NAME:VALUE", help="A preference, as -o of dissector.")
-    ] = None,
+    prefs: Preference = None,
     engine: EngineOption = Engine.AUTO,
 ) -> None:
     """Find the fewest ROPs of a capture that still show a difference, by leaving out more and more."""
@@ -421,7 +425,7 @@ def stub(
     source: Annotated[str, typer.Argument(metavar="CAPTURE", help="A capture; - is standard input.")],
     listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen.")] = "127.0.0.1:8080",
     sessions: Sessions = None,
-    prefs: Prefs = None,
+    prefs: Preferences = None,
     engine: EngineOption = Engine.AUTO,
 ) -> None:
     """Answer a client with what the captured server said: to reproduce a bug of the client.
