@@ -322,3 +322,10 @@ def test_several_are_read_from_one_argument() -> None:
     assert isinstance(second, Slow)
     assert second.time == 0.25
     assert [third.happens() for _ in range(8)] == [False] * 6 + [True, False]
+
+
+def test_the_documentation_has_them_all() -> None:
+    text = (Path(__file__).resolve().parents[4] / "docs" / "servers.md").read_text(encoding="utf-8")
+    for name, kind in FAULTS.items():
+        shown = f"`{name}:`{kind.argument}" if kind.argument else f"`{name}`"
+        assert f"| {shown} | {kind.about.rstrip('.')} | {kind.chance} | {kind.rule} |" in text
