@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,24 @@ def test_without_seeds_every_difference_says_why(path: Path) -> None:
     assert report.failure == ""
     assert without_reason(report) == []
     assert bool(report.hints) == bool(different(report))
+
+
+DOCUMENT = (ROOT / "docs" / "servers.md").read_text("utf-8")
+
+
+def told(columns: int, name: str) -> list[int]:
+    """The numbers of a capture's row in the table of docs/servers.md that has so many columns of them."""
+    rows = (re.fullmatch(rf"\| {name} \|((?: \d+ \|){{{columns}}})", line) for line in DOCUMENT.splitlines())
+    (found,) = (row[1] for row in rows if row is not None)
+    return [int(number) for number in re.findall(r"\d+", found)]
+
+
+@pytest.mark.parametrize("path", captures())
+def test_the_documentation_tells_what_a_replay_finds(path: Path) -> None:
+    seeded, bare = replayed_fresh(path, seed=True), replayed_fresh(path)
+    steps, _, _, different_ones = told(4, path.stem)
+    assert [seeded.steps, seeded.verdicts[DIFFERENT]] == [steps, different_ones]
+    assert [bare.steps, bare.verdicts[DIFFERENT], len(bare.skipped)] == told(3, path.stem)
 
 
 def without_reason(report: Report) -> list[tuple[int, str, str]]:
