@@ -151,6 +151,7 @@ class Server:
         body = await self._body(request)
         self._expire()
         if kind == "PING":
+            self._stay(request, user)
             return self._respond(request, None, _ready(b""))
         if kind not in MAILBOX:
             raise RefusedError(INVALID_REQUEST_TYPE, "X-RequestType names no request of this endpoint")
@@ -220,6 +221,13 @@ class Server:
             context.busy = True
             context.sequence = secrets.token_urlsafe(12)
         return context
+
+    def _stay(self, request: Request, user: str) -> None:
+        """A PING with the cookies of a session keeps it."""
+        with self._lock:
+            context = self.contexts.get(request.cookies.get(CONTEXT_COOKIE, ""))
+            if context is not None and context.session.user == user:
+                context.used = time.monotonic()
 
     def _expire(self) -> None:
         """Forget sessions that nobody has used for long."""

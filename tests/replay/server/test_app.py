@@ -167,6 +167,19 @@ def test_idle_sessions_expire() -> None:
         assert client.post("Execute", CONNECT_LIKE).headers["x-responsecode"] == "10"
 
 
+def test_a_ping_keeps_a_session() -> None:
+    with RunningServer(expiration=60.0) as server, Client(server) as client:
+        client.connect()
+        (context,) = server.server.contexts.values()
+        context.used -= 50.0
+        assert client.body(client.post("PING")) == b""
+        context.used -= 50.0
+        assert client.logon()["ReturnValue"] == 0
+        context.used -= 70.0
+        assert client.post("PING").headers["x-responsecode"] == "0"
+        assert client.post("Execute", CONNECT_LIKE).headers["x-responsecode"] == "10"
+
+
 def test_unknown_mailbox_where_only_one_name_is_right() -> None:
     with RunningServer(mailbox_dn="/o=X/cn=Recipients/cn=alice", any_dn=False) as server, Client(server) as client:
         assert client.connect("/o=X/cn=Recipients/cn=bob")["ErrorCode"] == 0x3EB

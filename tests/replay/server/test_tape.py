@@ -243,3 +243,15 @@ def test_the_faults_are_listed_and_checked() -> None:
     assert wrong.returncode == 2
     assert "there is no fault 'lose-stat'" in wrong.stderr
     assert "Traceback" not in wrong.stderr
+
+
+def test_several_users_from_the_command_line() -> None:
+    server = Served("--user", "bob")
+    with Client(server) as client, Client(server, user="bob") as other:
+        guids = []
+        for one in (client, other):
+            one.connect()
+            guids.append(one.logon()["MailboxGuid"])
+            one.call("RopLogon", LogonFlags=1, OpenFlags=0, Essdn="/o=x/cn=whoever", expect=0x3EB)
+        assert guids[0] != guids[1]
+        assert server.end(signal.SIGTERM) == (0, "")
