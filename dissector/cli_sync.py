@@ -1,4 +1,4 @@
-"""The commands that tell the story of synchronizations: sync, state, explain, diagnose, diff."""
+"""The commands that tell stories: sessions, sync, state, explain, diagnose, diff."""
 
 from __future__ import annotations
 
@@ -41,6 +41,35 @@ def json_object(name: str, items: Iterator[str], more: Callable[[], str] = lambd
     if last is not None:
         yield last
     yield f"]{more()}}}"
+
+
+@app.command(epilog="Example: dissector sessions outlook.pcap --handles")
+def sessions(
+    capture: Capture = None,
+    read_file: ReadFile = None,
+    form: Annotated[Brief, typer.Option("-T", help="Output format.")] = Brief.TEXT,
+    handles: Annotated[
+        bool, typer.Option("--handles", help="Also every object handle, from birth to release.")
+    ] = False,
+    prefs: Prefs = None,
+    engine: EngineOption = Engine.AUTO,
+) -> None:
+    """Sessions: connections, logons, objects that were opened and never released, how each began and ended."""
+    from dissector.diagnose.sessions import session_stories
+    from dissector.views.json import dumps
+    from dissector.views.sessions import session_json, session_lines
+
+    dissection, bar = opened(pick(capture, read_file), engine, prefs)
+    with dissection:
+        try:
+            stories = session_stories(dissection.exchanges())
+        finally:
+            bar.close()
+        complain(dissection)
+    if form is Brief.JSON:
+        emit(json_object("sessions", (dumps(session_json(one, handles)) for one in stories)))
+    else:
+        emit(session_lines(stories, handles, _palette()))
 
 
 @app.command(

@@ -5,7 +5,7 @@ Only what the capture shows: a handle whose opening was not captured has no life
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -48,13 +48,15 @@ class Misuse(NamedTuple):
 class Handles:
     """Fed with ROPs in order: rop() gives a use after release. live, dead: by session number and handle.
 
-    opened: how many of each kind were opened so far; most: how many of a kind lived at one time, by session and kind.
+    counts: how many of each kind live, most: how many lived at one time, by session and kind. born: told of each that
+    is opened, if set.
     """
 
     live: dict[int, dict[int, Life]] = field(default_factory=dict)
     dead: dict[int, dict[int, Life]] = field(default_factory=dict)
     counts: dict[int, dict[str, int]] = field(default_factory=dict)
     most: dict[int, dict[str, int]] = field(default_factory=dict)
+    born: Callable[[int, Life], None] | None = None
 
     def rop(self, exchange: Exchange, rop: Rop) -> Misuse | None:
         session, definition = exchange.session, rop.definition
@@ -87,10 +89,12 @@ class Handles:
                 before = live.pop(handle, None)
                 if before is not None:
                     self._count(number, before.kind, -1)
-                live[handle] = Life(
+                life = live[handle] = Life(
                     handle, definition.opens, rop.name, exchange.number, exchange.frame, rop.logon_id,
                     handles.get(first),
                 )  # fmt: skip
+                if self.born is not None:
+                    self.born(number, life)
                 self._count(number, definition.opens, 1)
         return misuse
 
