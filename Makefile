@@ -41,6 +41,9 @@ golden: $(STAMP)  ## rewrite the golden trees; review the diff
 coverage-table: $(STAMP)  ## write docs/coverage.md: which ROP forms rest on which bytes
 	$(BIN)/python -m tests.coverage_table
 
+diagnosis-page: $(STAMP)  ## write docs/diagnosis.md: what each rule finds, what to do next, how it is tested
+	$(BIN)/python -m tests.diagnosis_page
+
 fuzz: $(STAMP)  ## many more mutations than the tests run (SECONDS=600)
 	$(BIN)/python -m tests.fuzz $(or $(SECONDS),600)
 
@@ -53,4 +56,4 @@ profile: $(STAMP)  ## where the time of a command goes (COMMAND="tree -T jsonl",
 clean:  ## remove what was installed and generated
 	rm -rf $(VENV) bench/data .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help install tshark demo test check format golden coverage-table fuzz bench profile clean
+.PHONY: help install tshark demo test check format golden coverage-table diagnosis-page fuzz bench profile clean

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from dissector.errors import DissectorError
 from dissector.pipeline import dissect
 from dissector.verify import Report, verify_exchange
 from dissector.views.rows import rows_of
+from tests import diagnosis_page
 from tests.conftest import ROOT, captures_in, shared
 from tests.dissector.diagnose import bad
 from tests.dissector.diagnose.edit import Tape
@@ -106,7 +108,16 @@ def test_rules_fire_on_outlines_too(name: str, tmp_path: Path, monkeypatch: pyte
 
 
 def test_every_rule_has_a_bad_capture() -> None:
-    assert set(bad.BAD) == set(RULES)
+    assert set(bad.BAD) == set(bad.HOW) == set(RULES)
+
+
+def test_the_page_about_rules_is_what_the_rules_say() -> None:
+    text = (ROOT / "docs" / "diagnosis.md").read_text()
+    assert text == diagnosis_page.page(), "`make diagnosis-page` writes it anew"
+    named = {name for names in diagnosis_page.COMPLAINTS.values() for name in names.split()}
+    named |= set(diagnosis_page.FROM_BUGS.split())
+    assert named <= set(RULES)
+    assert set(re.findall(r"^### (.+)$", text, re.MULTILINE)) == set(RULES)
 
 
 @pytest.mark.parametrize("name", bad.BAD)
