@@ -254,7 +254,8 @@ def explain(
         str | None,
         typer.Argument(
             metavar="[VECTOR|FILE|-|CAPTURE]",
-            help="An error vector, or a Sync Issues text in a file or on standard input (-); with --message a capture.",
+            help="An error vector, a code (8004010F, ecNotFound), or a Sync Issues text in a file or on standard input "
+            "(-); with --message a capture.",
         ),
     ] = None,
     read_file: ReadFile = None,
@@ -307,15 +308,20 @@ def explain(
 
 def _text_of(what: str) -> str:
     """A text that was typed in, or that of a file or of standard input."""
+    import re
     import sys
     from pathlib import Path
 
     from dissector.errors import DissectorError
+    from dissector.grammar.names import error_code
 
     if what == "-":
         return sys.stdin.read()
-    if "[" not in what and "-" in what and not Path(what).exists():
+    if re.fullmatch(r"[0-9A-Fa-f]{1,8}(-[0-9A-Fa-f]{1,8})+", what) and not Path(what).exists():
         return f"[{what}]"
+    code = error_code(what)
+    if code is not None:
+        return f"0x{code:08X}"
     try:
         return Path(what).read_text(errors="replace") if "\n" not in what and Path(what).is_file() else what
     except OSError as error:

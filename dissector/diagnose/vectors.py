@@ -18,6 +18,8 @@ from dissector.diagnose.imports import REFUSALS
 from dissector.grammar.names import error_meaning, error_name
 
 _VECTOR = re.compile(r"\[\s*([0-9A-Fa-f]{1,8}(?:-[0-9A-Fa-f]{1,8}){1,5})\s*\]")
+_CODE = re.compile(r"(?<![\w-])(?:0x([0-9A-Fa-f]{8})|(8[0-9A-Fa-f]{7}))(?![\w-])")
+"""An error code by itself, as Outlook's own dialogs have it: error (0x8004010F)."""
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIME = re.compile(r"^\s*(\d{1,2}:\d{2}:\d{2}(?:\s*[AP]M)?)\s*", re.IGNORECASE)
 _FOLDER = re.compile(r"(?:folder|ordner|dossier)\s+['‘\"“](.+?)['’\"”]", re.IGNORECASE)
@@ -63,7 +65,9 @@ class Vector(NamedTuple):
 
 
 def vectors_in(text: str) -> Iterator[Vector]:
-    """Every vector in a text: one alone, or a whole pasted synchronization log."""
+    """Every vector in a text: one alone, or a whole pasted synchronization log; and error codes that stand by
+    themselves.
+    """
     time = folder = doing = said = ""
     for line in text.splitlines():
         found = [match for match in _VECTOR.finditer(line) if not _DATE.fullmatch(match[1])]
@@ -77,6 +81,10 @@ def vectors_in(text: str) -> Iterator[Vector]:
             said = words
         for match in found:
             yield Vector(f"[{match[1]}]", parts_of(match[1]), words or said, time, folder, doing)
+        for match in _CODE.finditer(line) if not found else ():
+            digits = match[1] or match[2]
+            about = words if words.lower() != match[0].lower() else ""
+            yield Vector(f"0x{digits.upper()}", parts_of(digits), about, time, folder, doing)
 
 
 def parts_of(numbers: str) -> tuple[Part, ...]:

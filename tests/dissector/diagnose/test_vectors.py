@@ -49,6 +49,27 @@ def test_a_pasted_log() -> None:
     assert second.codes == [0x80004005, 0x4B9]
 
 
-@pytest.mark.parametrize("text", ["", "[2026-11-23]", "[80040803]", "[1-2-3-4-5-6-7]", "80040803-501", "[G-1]", "[]"])
+@pytest.mark.parametrize(
+    "text", ["", "[2026-11-23]", "12345678", "A80040803", "[1-2-3-4-5-6-7]", "80040803-501", "[G-1]", "[]"]
+)
 def test_what_is_no_vector(text: str) -> None:
     assert list(vectors_in(text)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("8004010F", ""), ("0x8004010f", ""), ("error (0x8004010F): 'not found'", "error (0x8004010F): 'not found'"),
+        ("20:15 [8004010F]", "20:15 [8004010F]"),
+    ],
+)  # fmt: skip
+def test_a_code_by_itself(text: str, said: str) -> None:
+    (vector,) = vectors_in(text)
+    assert (vector.text, vector.codes, vector.said) == ("0x8004010F", [0x8004010F], said)
+    assert vector.parts[0].name == "ecNotFound"
+
+
+def test_a_code_within_a_vector_is_told_once() -> None:
+    assert [one.text for one in vectors_in("[80040803-30141506-0-533] error 0x80040803")] == [
+        "[80040803-30141506-0-533]"
+    ]

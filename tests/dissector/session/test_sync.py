@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import uuid
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def test_contents_of_52_messages() -> None:
     assert record.announced is not None
     assert record.announced["NormalMessageCount"] == 52
     assert (record.buffers, record.frames, record.complete) == (94, (19, 213), True)
+    assert len({buffer.exchange for buffer in record.stream.buffers}) == 11
     assert record.final == record.checkpoint == expected_state("contents-bootstrap/contents")
     big = next(one for one in record.changes if one.name == "Big one: 2 MB attachment")
     assert big.size is not None
@@ -120,6 +122,25 @@ def test_everything_in_one_request() -> None:
 @pytest.mark.parametrize("name", ["copyto", "notify", "tables-lzx"])
 def test_captures_without_synchronizations(name: str) -> None:
     assert syncs(name) == []
+
+
+def test_no_synchronization_in_the_traffic_of_2003() -> None:
+    with dissect(shared("captures", "real", "outlook2003-exchange2003.pcap")) as dissection:
+        assert list(records(dissection.exchanges())) == []
+
+
+@pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
+def test_the_same_bootstrap_through_tls() -> None:
+    keys = {"tls.keylog_file": str(shared("captures", "encrypted", "contents-bootstrap-tls13.keys"))}
+    with dissect(shared("captures", "encrypted", "contents-bootstrap-tls13.pcapng"), options=keys) as dissection:
+        (record,) = records(dissection.exchanges())
+    (plain,) = syncs("contents-bootstrap")
+    assert (record.counts(), record.bytes, record.buffers, record.complete) == ({"new": 52}, 2740034, 94, True)
+    assert [(one.id, one.version, one.name) for one in record.changes] == [
+        (one.id, one.version, one.name) for one in plain.changes
+    ]
+    assert record.final == plain.final
+    assert record.checkpoint is None, "this recording ends without RopSynchronizationGetTransferState"
 
 
 def test_ids_are_mapped_by_what_the_capture_shows() -> None:

@@ -171,6 +171,7 @@ def test_a_vector_in_words() -> None:
     assert "result code     80040803  NoParentFolder: " in text
     assert "low-level error 0         0: none" in text
     assert run("explain", "80040803-30141506-0-533") == text
+    assert run("explain", "NoParentFolder").startswith("0x80040803\n  result code     80040803  NoParentFolder: ")
     assert run("explain", "-", text="20:15 [80040803-30141506-0-533]\n").startswith("[80040803")
     found = json.loads(run("explain", "[80004005-501-4B9-560]", "-r", UPLOAD, "-T", "json"))
     assert members(found) <= documented("## Explanations")
