@@ -86,7 +86,8 @@ def test_a_capture_without_mapi_has_empty_tables(tmp_path: Path) -> None:
     empty = tmp_path / "empty.pcap"
     empty.write_bytes(NOTIFY.read_bytes()[:24])
     found = contents(export(ordered(empty, tmp_path / "out")))
-    assert {name: len(one) for name, one in found.items() if one} == {"captures": 1}
+    assert {name: len(one) for name, one in found.items() if one} == {"captures": 1, "findings": 1}
+    assert "nothing-to-diagnose" in found["findings"][0]
 
 
 def test_captures_of_one_name_do_not_collide_and_copies_are_one_set(tmp_path: Path) -> None:
