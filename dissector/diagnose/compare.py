@@ -1,6 +1,7 @@
 """Two captures of the same act, side by side: where two servers (or two clients) differ.
 
-ROPs are aligned as two texts are, runs of the same ROP taken as one (how a stream is cut into buffers is nobody's
+Sessions belong together that say the most alike; what is said in one without a counterpart is one difference. Within
+them ROPs are aligned as two texts are, runs of the same ROP taken as one (how a stream is cut into buffers is nobody's
 business); synchronizations by what they are of, messages by what they are called. Ids, GUIDs and keys are made equal by
 learning on first sight which belongs to which; one that later stands for another is a difference. Times, cookies,
 handles and progress are not compared.
@@ -9,6 +10,8 @@ handles and progress are not compared.
 from __future__ import annotations
 
 import hashlib
+import re
+import struct
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,23 +19,28 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
+from dissector.diagnose.base import counted
+from dissector.grammar.base import GrammarError
 from dissector.grammar.elements import Element, elements_of
 from dissector.grammar.fasttransfer import MARKER
 from dissector.grammar.names import error_name, property_name
 from dissector.grammar.rops.base import SUCCESS
 from dissector.model.ids import LongTermId, ObjectId
 from dissector.model.pcl import Xid
+from dissector.node import Undecoded
 from dissector.pipeline import Dissection
 from dissector.session.exchange import Exchange
 from dissector.session.streams import KEEP_ALL, Streams
 from dissector.session.sync import Recorder
 from dissector.session.syncrecord import SyncChange, SyncRecord
 
-ANSWER, ABSENT, CONTENT, VALUE, FORM = 100, 80, 60, 40, 20
-WORDS = {ANSWER: "answer", ABSENT: "absent", CONTENT: "content", VALUE: "value", FORM: "form"}
-"""What a weight is called: another return code; a ROP, message or synchronization that is missing; other contents;
-other values of fields; the same told in another form."""
+ANSWER, ABSENT, CONTENT, VALUE, REQUEST, FORM = 100, 80, 60, 40, 30, 20
+WORDS = {ANSWER: "answer", ABSENT: "absent", CONTENT: "content", VALUE: "value", REQUEST: "request", FORM: "form"}
+"""What a weight is called: another return code; a ROP, message, synchronization or session that is missing; other
+contents; other values of fields; other values in what the client asked; the same told in another form."""
 
+NUMBER = re.compile(r"\[\d+\]")
+"""Which of several rows or values: differences of the same field in many of them count as one."""
 RUNS = frozenset(
     ("RopFastTransferSourceGetBuffer", "RopFastTransferDestinationPutBuffer", "RopReadStream", "RopWriteStream",
      "RopSynchronizationUploadStateStreamContinue", "RopQueryRows", "RopRelease", "RopNotify")
@@ -51,6 +59,8 @@ VOLATILE = frozenset(
 )  # fmt: skip
 """Properties whose values name an object, a mailbox or a change, by id: they are never the same in two mailboxes."""
 TIME = 0x0040
+ABSENT_VALUE, ERROR_VALUE = 1, 10
+"""Flag of a FlaggedPropertyValue [MS-OXCDATA] 2.11.5."""
 LONG = 1024
 """Values of so many bytes are compared by their digest."""
 MESSAGE_STARTS = frozenset((MARKER["IncrSyncChg"], MARKER["IncrSyncChgPartial"]))
@@ -68,6 +78,7 @@ class Step(NamedTuple):
     response: Any
     code: int | None
     times: int
+    session: int = 0
 
 
 class Difference(NamedTuple):
@@ -92,16 +103,21 @@ class Difference(NamedTuple):
 
 @dataclass(slots=True)
 class Side:
-    """What is compared of one capture. server, client: what they say they are. properties: of each change by its
-    identity: tag and value, of the message itself.
+    """What is compared of one capture. server, client: what they say they are. sessions: what was said in each, by
+    number. properties: of each change by its identity: tag and value, of the message itself.
     """
 
     path: str
     server: list[str] = field(default_factory=list)
     client: list[str] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)
+    sessions: dict[int, list[Step]] = field(default_factory=dict)
     records: list[SyncRecord] = field(default_factory=list)
     properties: dict[int, dict[int, bytes]] = field(default_factory=dict)
+
+    @property
+    def said(self) -> int:
+        """How many ROPs and calls there are."""
+        return sum(step.times for steps in self.sessions.values() for step in steps)
 
 
 def gather(dissection: Dissection) -> Side:
@@ -120,7 +136,7 @@ def gather(dissection: Dissection) -> Side:
 
     for exchange in dissection.exchanges():
         _who(exchange, side)
-        _steps(exchange, side.steps)
+        _steps(exchange, side)
         note(recorder.exchange(exchange))
     note(recorder.finish())
     side.records.sort(key=lambda record: record.number)
@@ -154,21 +170,45 @@ def version_text(words: Sequence[int]) -> str:
     return f"{first}.0.{second}.{third}"
 
 
-def _steps(exchange: Exchange, steps: list[Step]) -> None:
+def _steps(exchange: Exchange, side: Side) -> None:
+    session = exchange.session.number if exchange.session is not None else 0
+    steps = side.sessions.setdefault(session, [])
     if not exchange.rops:
         code = exchange.call.response.return_code if exchange.call.response is not None else None
-        steps.append(Step(exchange.call.name, exchange.frame, exchange.number, None, None, code, 1))
+        steps.append(Step(exchange.call.name, exchange.frame, exchange.number, None, None, code, 1, session))
     for rop in exchange.rops:
         request = rop.request.value if rop.request is not None else None
         response = rop.response.value if rop.response is not None else None
         name, code = rop.name, rop.return_value
+        if response is not None and response.get("RowData") is not None and rop.response is not None:
+            columns = rop.response.params.get("columns") or (request or {}).get("PropertyTags")
+            response = {**response, "RowData": rows_by_tag(response["RowData"], columns)}
         if name.endswith("StateStreamBegin") and request is not None:
             name += f" {property_name(request['StateProperty']) or hex(request['StateProperty'])}"
         last = steps[-1] if steps else None
         if last is not None and last.name == name and name in RUNS and (last.code or 0) == (code or 0):
             steps[-1] = last._replace(times=last.times + 1)
         else:
-            steps.append(Step(name, exchange.frame, exchange.number, request, response, code, 1))
+            steps.append(Step(name, exchange.frame, exchange.number, request, response, code, 1, session))
+
+
+def rows_by_tag(rows: Any, columns: Sequence[int] | None) -> Any:
+    """Rows of a table, or the one row of RopGetPropertiesSpecific, as property values; as they are without columns."""
+    if isinstance(rows, list) and columns:
+        return [rows_by_tag(row, columns) for row in rows]
+    values = rows.get("ValueArray") if isinstance(rows, Mapping) and columns else None
+    if not isinstance(values, list) or columns is None or len(values) != len(columns):
+        return rows
+    made = []
+    for tag, value in zip(columns, values, strict=True):
+        if isinstance(value, Mapping) and "Flag" in value:
+            flag, value = value["Flag"], value.get("PropertyValue")
+            if flag == ABSENT_VALUE:
+                continue
+            if flag == ERROR_VALUE and isinstance(value, int):
+                value = code_text(value)
+        made.append({"PropertyTag": tag, "PropertyValue": value})
+    return made
 
 
 def properties_of(data: bytes) -> dict[int, bytes]:
@@ -178,8 +218,25 @@ def properties_of(data: bytes) -> dict[int, bytes]:
     for element in elements_of(data):
         depth += DEEPER.get(element.tag, 0) if element.is_marker else 0
         if not element.is_marker and not depth and element.raw is not None:
-            found[_key(element)] = element.raw if len(element.raw) < LONG else hashlib.sha256(element.raw).digest()
+            digest = hashlib.sha256(element.raw).digest() if len(element.raw) >= LONG else b""
+            found[_key(element)] = LONG_VALUE + struct.pack("<Q", len(element.raw)) + digest if digest else element.raw
     return found
+
+
+LONG_VALUE = b"\xffa long value\xff"
+"""Stands before the size and the digest of one."""
+
+
+def value_text(key: int, raw: bytes) -> str:
+    """A property's value in words: what it is by its type, or bytes in hex."""
+    if raw.startswith(LONG_VALUE):
+        (size,) = struct.unpack_from("<Q", raw, len(LONG_VALUE))
+        return f"{size} bytes, SHA-256 {raw[len(LONG_VALUE) + 8 :].hex()[:12]}…"
+    try:
+        value = Element(0, key & 0xFFFFFFFF, None, 4, 4 + len(raw), raw).value() if key >> 32 == 0 else None
+    except GrammarError:
+        value = None
+    return short(raw if value is None or isinstance(value, Undecoded) else value)
 
 
 def _key(element: Element) -> int:
@@ -239,15 +296,48 @@ def compare(a: Side, b: Side) -> list[Difference]:
         comparison.pair(*pair)
     merged: dict[tuple[int, str, str], Difference] = {}
     for one in comparison.found:
-        key = one.weight, one.what, one.path
+        key = one.weight, one.what, NUMBER.sub("[]", one.path)
         known = merged.get(key)
-        merged[key] = known._replace(times=known.times + 1) if known is not None else one
+        merged[key] = known._replace(times=known.times + 1, path=key[2]) if known is not None else one
     return sorted(merged.values(), key=lambda one: (-one.weight, (one.place_a or one.place_b or (0, 0))[1]))
+
+
+ALIKE = 0.3
+"""Sessions belong together where so much of what is said in them is alike."""
+
+
+def paired(a: Side, b: Side) -> list[tuple[int, int]]:
+    """Sessions that belong together, the most alike first taken, in the order of A. The only ones of both always do."""
+    if len(a.sessions) == len(b.sessions) == 1:
+        return [(next(iter(a.sessions)), next(iter(b.sessions)))]
+    names = [
+        {number: Counter(step.name for step in steps) for number, steps in side.sessions.items()} for side in (a, b)
+    ]
+    scores = []
+    for one, mine in names[0].items():
+        for two, theirs in names[1].items():
+            alike = 2 * (mine & theirs).total() / ((mine.total() + theirs.total()) or 1)
+            if alike >= ALIKE:
+                scores.append((-alike, one, two))
+    found: list[tuple[int, int]] = []
+    for _, one, two in sorted(scores):
+        if all(one != pair[0] and two != pair[1] for pair in found):
+            found.append((one, two))
+    return sorted(found)
+
+
+def session_text(steps: list[Step], records: list[SyncRecord]) -> str:
+    """'25 ROPs and calls (Connect, RopLogon, ...), 1 synchronization'"""
+    names = list(dict.fromkeys(step.name for step in steps))
+    text = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+    count = counted(sum(step.times for step in steps), "ROP or call", "ROPs and calls")
+    return f"{count} ({text})" + (f", {counted(len(records), 'synchronization')}" if records else "")
 
 
 class _Comparison:
     def __init__(self, a: Side, b: Side) -> None:
         self.a, self.b = a, b
+        self.sessions = paired(a, b)
         self.identity = Identity()
         self.found: list[Difference] = []
 
@@ -266,16 +356,29 @@ class _Comparison:
 
     def steps(self) -> Iterator[tuple[int, tuple[Step, Step]]]:
         """The ROPs that belong together, with the exchange in which they are said; tells those that are alone."""
-        names_a, names_b = ([step.name for step in side.steps] for side in (self.a, self.b))
+        for one, two in self.sessions:
+            yield from self.session(self.a.sessions[one], self.b.sessions[two])
+        for number, side in ((0, self.a), (1, self.b)):
+            for session in side.sessions.keys() - {pair[number] for pair in self.sessions}:
+                steps = side.sessions[session]
+                text = session_text(steps, [one for one in side.records if one.session == session])
+                if number:
+                    self.tell(ABSENT, f"session {session} of B", "", None, steps[0], "not there", text)
+                else:
+                    self.tell(ABSENT, f"session {session} of A", "", steps[0], None, text, "not there")
+
+    def session(self, a: list[Step], b: list[Step]) -> Iterator[tuple[int, tuple[Step, Step]]]:
+        """The same for two sessions."""
+        names_a, names_b = ([step.name for step in steps] for steps in (a, b))
         matcher = SequenceMatcher(None, names_a, names_b, autojunk=False)
         for kind, start_a, end_a, start_b, end_b in matcher.get_opcodes():
             if kind == "equal":
-                for one, two in zip(self.a.steps[start_a:end_a], self.b.steps[start_b:end_b], strict=True):
+                for one, two in zip(a[start_a:end_a], b[start_b:end_b], strict=True):
                     yield one.exchange, (one, two)
                 continue
-            for one in self.a.steps[start_a:end_a]:
+            for one in a[start_a:end_a]:
                 self.tell(ABSENT, one.name, "", one, None, "said", "not said")
-            for two in self.b.steps[start_b:end_b]:
+            for two in b[start_b:end_b]:
                 self.tell(ABSENT, two.name, "", None, two, "not said", "said")
 
     def step(self, one: Step, two: Step) -> None:
@@ -287,8 +390,9 @@ class _Comparison:
                 words = ["not captured" if value is None else "" for value in (first, second)]
                 self.tell(FORM, one.name, side, one, two, *words)
             elif first is not None:
+                weight = REQUEST if side == "request" else VALUE
                 for path, a, b in self.values(first, second, ""):
-                    self.tell(VALUE, one.name, f"{side}.{path}", one, two, a, b)
+                    self.tell(weight, one.name, f"{side}.{path}", one, two, a, b)
 
     def values(self, a: Any, b: Any, path: str) -> Iterator[tuple[str, str, str]]:
         """(path, value, value) of what differs in two values."""
@@ -332,16 +436,22 @@ class _Comparison:
 
     def records(self) -> Iterator[tuple[int, tuple[SyncRecord, SyncRecord]]]:
         """The same for synchronizations."""
-        keys_a, keys_b = ([record_key(one) for one in side.records] for side in (self.a, self.b))
-        matcher = SequenceMatcher(None, keys_a, keys_b, autojunk=False)
+        for first, second in self.sessions:
+            mine = [one for one in self.a.records if one.session == first]
+            yield from self.synchronizations(mine, [one for one in self.b.records if one.session == second])
+
+    def synchronizations(
+        self, a: list[SyncRecord], b: list[SyncRecord]
+    ) -> Iterator[tuple[int, tuple[SyncRecord, SyncRecord]]]:
+        matcher = SequenceMatcher(None, [record_key(one) for one in a], [record_key(one) for one in b], autojunk=False)
         for kind, start_a, end_a, start_b, end_b in matcher.get_opcodes():
             if kind == "equal":
-                for one, two in zip(self.a.records[start_a:end_a], self.b.records[start_b:end_b], strict=True):
+                for one, two in zip(a[start_a:end_a], b[start_b:end_b], strict=True):
                     yield one.exchanges[0], (one, two)
                 continue
-            for one in self.a.records[start_a:end_a]:
+            for one in a[start_a:end_a]:
                 self.tell(ABSENT, f"synchronization: {' '.join(record_key(one))}", "", Place.of(one), None, "there", "")
-            for two in self.b.records[start_b:end_b]:
+            for two in b[start_b:end_b]:
                 self.tell(ABSENT, f"synchronization: {' '.join(record_key(two))}", "", None, Place.of(two), "", "there")
 
     def record(self, one: SyncRecord, two: SyncRecord) -> None:
@@ -401,7 +511,15 @@ class _Comparison:
             elif tag >> 16 & 0xFFFF in VOLATILE | KEYS or tag & 0xFFFF == TIME:
                 continue
             elif mine[tag] != theirs[tag] and self.identity.translated(mine[tag]) != theirs[tag]:
-                self.tell(VALUE, f"{what}: properties", tag_text(tag), a, b, short(mine[tag]), short(theirs[tag]))
+                self.tell(
+                    VALUE,
+                    f"{what}: properties",
+                    tag_text(tag),
+                    a,
+                    b,
+                    value_text(tag, mine[tag]),
+                    value_text(tag, theirs[tag]),
+                )
 
 
 class Place(NamedTuple):
@@ -425,7 +543,7 @@ def grouped(changes: Iterable[SyncChange]) -> dict[tuple[Any, ...], list[SyncCha
 
 
 def counts_text(record: SyncRecord) -> str:
-    return ", ".join(f"{count} {name}" for name, count in record.counts().items()) or "nothing"
+    return ", ".join(f"{count} {name}" for name, count in sorted(record.counts().items())) or "nothing"
 
 
 def begin_text(record: SyncRecord) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from dissector.diagnose.base import counted
 from dissector.diagnose.compare import Difference, Side
 from dissector.views.text import PLAIN, Palette, printable
 
@@ -16,7 +17,8 @@ def diff_lines(a: Side, b: Side, differences: Sequence[Difference], palette: Pal
         yield printable(f"   server  {', '.join(side.server) or 'does not say what it is'}")
         if side.client:
             yield printable(f"   client  {', '.join(side.client)}")
-        yield f"   {sum(step.times for step in side.steps)} ROPs and calls, {len(side.records)} synchronizations"
+        syncs, sessions = counted(len(side.records), "synchronization"), counted(len(side.sessions), "session")
+        yield f"   {counted(side.said, 'ROP or call', 'ROPs and calls')} in {sessions}, {syncs}"
     yield ""
     for one in differences:
         times = f" ({one.times} times)" if one.times > 1 else ""
@@ -39,7 +41,7 @@ def diff_json(a: Side, b: Side, differences: Sequence[Difference]) -> dict[str, 
 
     def side(one: Side) -> dict[str, Any]:
         return {"capture": one.path, "server": one.server, "client": one.client,
-                "rops": sum(step.times for step in one.steps), "syncs": len(one.records)}  # fmt: skip
+                "rops": one.said, "syncs": len(one.records), "sessions": len(one.sessions)}  # fmt: skip
 
     def place(one: tuple[int, int] | None) -> dict[str, int] | None:
         return {"frame": one[0], "exchange": one[1]} if one is not None else None

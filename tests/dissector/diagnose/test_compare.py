@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dissector.diagnose.compare import ABSENT, ANSWER, CONTENT, FORM, VALUE, Difference, Side, compare, gather
+from dissector.diagnose.compare import ABSENT, ANSWER, CONTENT, FORM, REQUEST, VALUE, Difference, Side, compare, gather
 from dissector.pipeline import dissect
 from tests.conftest import ROOT
 from tests.dissector.diagnose import bad, edit
@@ -71,8 +71,8 @@ def test_a_version_that_was_made_from_another(tmp_path: Path) -> None:
     assert {one.what for one in found} == {
         "RopSynchronizationImportMessageChange", "synchronization: upload contents Inbox",
     }  # fmt: skip
-    assert {one.weight for one in found} == {VALUE}
-    assert "elsewhere" in found[0].b
+    assert {one.weight for one in found} == {VALUE, REQUEST}
+    assert all("elsewhere" in one.b for one in found)
 
 
 def test_a_property_that_is_not_sent(tmp_path: Path) -> None:
@@ -94,3 +94,37 @@ def test_who_is_compared() -> None:
     found = side(UPLOAD)
     assert found.server == ["X-ServerApplication: Exchange/15.00.0847.4040"]
     assert found.client[0].startswith("X-ClientApplication: ")
+
+
+def test_a_session_without_a_counterpart_is_one_difference(tmp_path: Path) -> None:
+    """The other capture has a session more, before the one that is alike."""
+    tape = Tape(UPLOAD)
+    other = [bad.repeated(call) for call in [*tape.calls[:4], tape.calls[-1]]]
+    for call in other:
+        call.connection = 7
+        for head in (call.request_head, call.response_head or []):
+            head[:] = [line.replace("sid=", "sid=z").replace("sequence=", "sequence=z") for line in head]
+    tape.calls[0:0] = other
+    (one,) = against(tape, tmp_path)
+    assert (one.weight, one.what, one.place_a, one.a) == (ABSENT, "session 1 of B", None, "not there")
+    assert one.b.startswith("5 ROPs and calls (Connect, RopLogon, ")
+
+
+def test_columns_of_tables_by_name(tmp_path: Path) -> None:
+    """One table has other flags in two of its rows."""
+    tape = Tape(ROOT / "captures" / "tables-lzx.pcap")
+    _, payload, number, side_ = tape.having("RopQueryRows", response=True)[0]
+    for row in side_.value["RowData"][:2]:
+        row["ValueArray"][4]["PropertyValue"] += 1
+    payload.put(number, side_, side_.value, edit.build(side_.layout, side_.value, **side_.params))
+    (one,) = against(tape, tmp_path, "tables-lzx")
+    assert (one.weight, one.what, one.path, one.times) == (
+        VALUE, "RopQueryRows", "response.RowData[].PidTagMessageFlags", 2,
+    )  # fmt: skip
+    assert int(one.b) == int(one.a) + 1
+
+
+def test_values_in_words(tmp_path: Path) -> None:
+    made = bad.edited(bad.of_message(0x3000F, bad.with_value(0x00170003, 2)), bad.contents)
+    one = next(one for one in against(made, tmp_path, "contents-incremental") if one.weight == VALUE)
+    assert (one.path, one.a, one.b) == ("PidTagImportance", "1", "2")
