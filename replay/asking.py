@@ -33,6 +33,9 @@ LONGEST_BACKOFF = 30_000
 PENDING_WAIT = 1000
 """Milliseconds before a ROP buffer that was answered with RopPending is sent again."""
 
+MOST_EMPTY = 8
+"""Buffers of a stream without a byte, one after the other, that are borne."""
+
 GET_BUFFER = "RopFastTransferSourceGetBuffer"
 
 
@@ -161,6 +164,12 @@ def transfer_status(exchange: Exchange, rop: Rop) -> int:
         if value is not None and (one is rop or one.continues is rop):
             status = int(value.get("TransferStatus") or 0)
     return status
+
+
+def transferred(exchange: Exchange) -> int:
+    """Bytes of streams that an answer brings."""
+    values = (rop.response.value for rop in exchange.rops if rop.name == GET_BUFFER and rop.response is not None)
+    return sum(len(value.get("TransferBuffer") or b"") for value in values if value is not None)
 
 
 def _code(exchange: Exchange) -> str:

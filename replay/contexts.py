@@ -6,13 +6,19 @@ after it; a captured stream that has ended waits here until the live one has.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from dissector.grammar.base import GrammarError
+from dissector.grammar.idset import SET_FORMS, decode_idset
+from dissector.grammar.names import property_name
+from dissector.model.idset import IdSet
 from dissector.session.exchange import Exchange
 from dissector.session.stream import Stream
 from dissector.session.streams import Streams
-from replay.steps import Ended
+from replay.states import GIVEN
+from replay.steps import Ended, Upload
 
 Context: TypeAlias = tuple[int, int | None, int]
 """Session, handle, exchange: numbers of one side."""
@@ -26,10 +32,14 @@ def context_of(stream: Stream) -> Context:
 
 @dataclass(slots=True)
 class Contexts:
-    """pairs: live contexts by captured ones. unsure: why the state that was uploaded to a captured one is not sure."""
+    """pairs: live contexts by captured ones. unsure: why the state that was uploaded to a live one is not sure.
+
+    uploaded: the change numbers in it, captured and live, by live handle and property name.
+    """
 
     pairs: dict[Context, Context] = field(default_factory=dict)
     unsure: dict[int, str] = field(default_factory=dict)
+    uploaded: dict[int, dict[str, tuple[IdSet, IdSet]]] = field(default_factory=dict)
     _streams: Streams = field(default_factory=lambda: Streams(keep=KEPT_STREAM))
     _ended: dict[Context, Stream] = field(default_factory=dict)
     _waiting: list[Ended] = field(default_factory=list)
@@ -37,6 +47,15 @@ class Contexts:
     def opened(self, captured: Context, live: Context) -> None:
         """Both sides opened a context in the same place."""
         self.pairs[captured] = live
+
+    def given(self, handle: int, upload: Upload) -> None:
+        """A property of a state is uploaded to a live context."""
+        form = SET_FORMS.get(upload.tag >> 16)
+        if form is None or upload.live is None or upload.tag >> 16 == GIVEN:
+            return
+        with suppress(GrammarError):
+            sets = decode_idset(upload.data, form), decode_idset(upload.live, form)
+            self.uploaded.setdefault(handle, {})[property_name(upload.tag)] = sets
 
     def live(self, exchange: Exchange) -> None:
         """Take a live exchange."""

@@ -16,7 +16,18 @@ from dissector.session.exchange import Exchange, Rop
 from dissector.session.objects import NO_HANDLE
 from dissector.session.streams import DONE
 from dissector.transport.messages import HttpExchange
-from replay.asking import GET_BUFFER, Answering, Asker, Conversation, Origin, Outgoing, transfer_status, value_of
+from replay.asking import (
+    GET_BUFFER,
+    MOST_EMPTY,
+    Answering,
+    Asker,
+    Conversation,
+    Origin,
+    Outgoing,
+    transfer_status,
+    transferred,
+    value_of,
+)
 from replay.compare.difference import DIFFERENT, Difference
 from replay.compare.policy import DEFAULT_POLICY, Policy
 from replay.compare.responses import compare
@@ -45,6 +56,7 @@ INBOX = 4
 """Its place among the FolderIds of a private RopLogon."""
 
 NOT_THERE = "the object is not on the live server: an id that it handed out stands in"
+STUCK = f"the live stream is stuck: {MOST_EMPTY} buffers without a byte, and more is said to come"
 ENDED = "not needed: the live stream has ended already"
 
 
@@ -216,8 +228,10 @@ class Engine:
         return left, outcomes
 
     def _uploaded(self, planned: PlannedRop, answer: Rop, step: Step, live: LiveSession) -> None:
-        """Remember that the state of a live context is not sure."""
+        """Remember the state that a live context was given, and that it is not sure."""
         handle = answer.handles.get("InputHandleIndex")
+        if planned.upload is not None and planned.part < 0 and handle is not None:
+            self._contexts.given(handle, planned.upload)
         if planned.upload is not None and planned.upload.note and handle is not None:
             self._contexts.unsure[handle] = "the state that was uploaded is not sure (see the notes)"
 
@@ -226,8 +240,9 @@ class Engine:
         for ended, stream in self._contexts.captured(step.streams if step is not None else []):
             live = self._sessions[ended.stream.session]
             differences, notes = compare_streams(
-                ended, stream, live.mailbox, self._policy, self._contexts.unsure.pop(stream.handle or 0, "")
-            )
+                ended, stream, live.mailbox, self._policy, self._contexts.unsure.pop(stream.handle or 0, ""),
+                self._contexts.uploaded.pop(stream.handle or 0, {}),
+            )  # fmt: skip
             for note in notes:
                 self.report.note(ended.stream.last_frame, GET_BUFFER, note)
             last = next((one for one in reversed(outcomes) if one.rop == GET_BUFFER), None)
@@ -361,11 +376,16 @@ class Engine:
                 continue
             source = rop.handles.get("InputHandleIndex")
             status = transfer_status(exchange, rop)
+            empty = 0
             for _ in range(MOST_EXTRA_BUFFERS):
                 if status not in (1, 2) or source is None or source in live.ended_streams:
                     break
+                if empty == MOST_EMPTY:
+                    self.report.note(step.frame, GET_BUFFER, STUCK)
+                    break
                 request = build(planned.definition.request, {**planned.value, "InputHandleIndex": 0})
                 more = yield from self._asker.execute(_origin(step), [request], {0: source})
+                empty = 0 if transferred(more) else empty + 1
                 first = next((one for one in more.rops if one.request is not None), None)
                 status = transfer_status(more, first) if first is not None else 0
             if status == DONE and source is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from dissector.grammar.names import error_meaning
+
 STALE, CONFLICT, DELETED, EXISTS, DENIED, MISSING, UNSUPPORTED, BUSY = (
     "stale", "conflict", "deleted", "exists", "denied", "missing", "unsupported", "busy",
 )  # fmt: skip
@@ -36,7 +38,10 @@ SYNC_ERRORS = range(0x80040800, 0x80040806)
 
 
 def reason_for(captured: int, live: int) -> Reason | None:
-    """Why a live ReturnValue is not the captured one; None where nothing is known about it."""
+    """Why a live ReturnValue is not the captured one; None where the live one is no failure."""
     if captured == 0 or live in SYNC_ERRORS:
-        return BY_CODE.get(live)
-    return None
+        known = BY_CODE.get(live)
+        if known is not None or live == 0:
+            return known
+        return Reason("", error_meaning(live) or "a code that no specification names: the live server fails")
+    return Reason("", "the live server does what the captured one refused") if live == 0 else None

@@ -24,6 +24,7 @@ from replay.compare.values import agreement
 from replay.identity import GlobalId, Identity
 from replay.rewrite import GLOBAL_IDS
 
+DAMAGED = "the live answer is damaged, or cut short"
 TABLES = frozenset({"RopGetContentsTable", "RopGetHierarchyTable"})
 UNSORTED = "the table was not sorted: its rows have no order"
 
@@ -36,6 +37,8 @@ def compare(
         return []
     if live is None or live.response is None:
         return [Difference("", "a response", "none", DIFFERENT)]
+    if live.response.value is None and captured.response.value is not None:
+        return [Difference("", "a response", "a response that cannot be read", DIFFERENT, DAMAGED)]
     if captured.return_value != live.return_value:
         return [_return_values(captured, live, policy)]
     judge = Judge(captured.name, identity, policy)

@@ -39,9 +39,15 @@ SENT_AGAIN = "the captured server did not send it here"
 NOT_SET = "nothing that was replayed sets it: it was there before, or the captured server made it"
 LOST = "the client wrote it, and the live server has not kept it"
 
+LEFT_OUT = "the live server was seen to have what stands for them, and leaves it out"
+LEFT_OUT_THERE = "the captured server leaves out what stands for them"
+OWN_KEY = "the live server has put a change key of its own in the place of the client's"
+
 DELIVERY = "PidTagMessageDeliveryTime"
 NO_PART = "[MS-OXCFXICS] 3.3.4.3.1: MetaTagIdsetGiven is no part of the state of an upload; some servers keep it there"
 SCOPE = "servers differ in which deletions they call out of scope"
+
+KEYS = frozenset({"PidTagChangeKey", "PidTagPredecessorChangeList"})
 
 HEADER_ORDER = ("PidTagSourceKey", "PidTagMid", "PidTagFolderId")
 """Ids of a change that are learned before its other properties are looked at."""
@@ -234,6 +240,8 @@ class _Comparison:
                 continue
             prefix = prefix or f"change {here.name}."
             why = "" if theirs is not None else NOT_SET if path not in given else LOST
+            if path in KEYS and theirs is not None and self.minted(here, there):
+                why = OWN_KEY
             yield from self.judge.one(
                 prefix + path,
                 mine.value() if mine is not None else ABSENT,
@@ -243,6 +251,13 @@ class _Comparison:
                 why=why,
                 cause=MISSING if why == NOT_SET else "",
             )
+
+    def minted(self, here: Told, there: Told) -> bool:
+        """Whether a client made this version, and the live server says that it did."""
+        mine, theirs = here.get("PidTagChangeKey"), there.get("PidTagChangeKey")
+        if not isinstance(mine, Xid) or not isinstance(theirs, Xid) or self.own_change(mine):
+            return False
+        return theirs.namespace in self.identity.live.numbers or theirs.namespace in self.identity.replicas.values()
 
     def order(self) -> Iterator[Difference]:
         """Folders behind their parents; messages as captured, where the client asked for an order."""
@@ -296,13 +311,13 @@ class _Comparison:
                 missing.append(one)
         if missing:
             why = self.why_of(missing, self.identity.captured, self.lost)
-            cause = MISSING if why else ""
+            cause, why = (MISSING, why) if why else ("", LEFT_OUT)
             yield self.judge.differing(
                 path, f"holds {_ids(missing)}", "does not hold what stands for them", why, cause=cause
             )
         if left:
             ids = list(left.values())
-            why = self.why_of(ids, self.identity.live, self.strangers.live)
+            why = self.why_of(ids, self.identity.live, self.strangers.live) or LEFT_OUT_THERE
             yield self.judge.differing(path, "does not hold what stands for them", f"holds {_ids(ids)}", why)
         if unknown:
             why = self.why_of(unknown, self.identity.captured, self.lost)
@@ -378,9 +393,15 @@ def stranger(strangers: dict[GlobalId, str], told: Told, why: str) -> None:
 
 
 def _number(told: Told, names: Names) -> GlobalId | None:
-    """The change number of a change by its GUID, None where that is not known."""
-    number = told.get("PidTagChangeNumber")
-    return names.global_id(number) if isinstance(number, ObjectId) else None
+    """The change number of a change by its GUID, None where that is not known.
+
+    Without the number the change key tells it, where the server made that: it is a GID of the same number.
+    """
+    number, key = told.get("PidTagChangeNumber"), told.get("PidTagChangeKey")
+    if isinstance(number, ObjectId):
+        return names.global_id(number)
+    name = global_id(key) if isinstance(key, Xid) else None
+    return name if name is not None and name[0] in names.numbers else None
 
 
 def _description(told: Told, level: int) -> tuple[Any, ...]:

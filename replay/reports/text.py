@@ -25,8 +25,10 @@ WORDS = (
     "behind its parent",
     "before its parent",
     "by delivery time",
+    "a response that cannot be read",
+    "holds all that was uploaded",
 )
-OWN_WORDS = ("holds ", "does not hold", "none: ", "not complete", "a row", "live positions", "0x")
+OWN_WORDS = ("holds ", "does not hold", "none: ", "not complete", "a row", "live positions", "0x", "has lost ")
 """What the comparison itself says in the place of a value."""
 
 

@@ -43,6 +43,8 @@ BUSY = frozenset({429, 503})
 MOST_RETRIES, FIRST_DELAY, LONGEST_DELAY = 3, 1.0, 30.0
 """How often a request that was never carried out is sent again, and seconds between; Connect's answer tells more."""
 
+CONTEXT_NOT_FOUND, LOST_SESSION = 10, "the server does not know the session any more"
+
 RPC = re.compile(r"(rpc|ncacn|ncalrpc)\w*(\+\w+)?:", re.IGNORECASE)
 NO_RPC = "RPC is not supported as a target, only MAPI over HTTP (http://, https://), whatever was captured"
 
@@ -208,7 +210,7 @@ class MapiHttp:
                         )
                 whole = True
         except httpx.HTTPError as error:
-            raise failure_of(self._what(outgoing), error, bytes(body), self._limits) from error
+            raise failure_of(self._what(outgoing), error, bytes(body), self._limits, response is not None) from error
         finally:
             self._record(outgoing, session, headers, response, bytes(body), began, whole)
         request = _message("request", _request_line(response), response.request, outgoing.body, began)
@@ -238,7 +240,8 @@ class MapiHttp:
         if told.code is None or told.code:
             name = enum_name("ResponseCode", told.code) if told.code is not None else ""
             shown = told.code if told.code is not None else response.headers["X-ResponseCode"]
-            raise ProtocolError(f"{what}: X-ResponseCode {shown} {name}".rstrip())
+            words = f": {LOST_SESSION}" if told.code == CONTEXT_NOT_FOUND else ""
+            raise ProtocolError(f"{what}: X-ResponseCode {shown} {name}".rstrip() + words)
         if told.diagnostic is not None or not data or (data.startswith(META_TAGS) and not told.offset):
             raise ClosedError(f"{what}: the answer ends before it is DONE")
         return None
@@ -296,8 +299,10 @@ def _cut(body: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(body), body) if body else b""
 
 
-def failure_of(what: str, error: httpx.HTTPError, body: bytes, limits: Limits) -> ReplayError:
-    """Why a request got no answer, in words that begin with `what`. body: what came of the answer."""
+def failure_of(
+    what: str, error: httpx.HTTPError, body: bytes, limits: Limits, begun: bool = False
+) -> ReplayError:  # fmt: skip
+    """Why a request got no answer, in words that begin with `what`. body: what came of it; begun: its head came."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -311,12 +316,12 @@ def failure_of(what: str, error: httpx.HTTPError, body: bytes, limits: Limits) -
     if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
         return UnreachableError(f"{what}: no connection after {limits.connect:g} s")
     if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
-        said = "the server stopped answering" if body else "the server does not answer"
+        said = "the server stopped answering" if body or begun else "the server does not answer"
         return SilenceError(f"{what}: {said}; nothing came for {limits.silence:g} s")
     if isinstance(error, httpx.ConnectError):
         return UnreachableError(f"{what}: cannot connect ({error})")
     if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError):
-        where = f"in mid-answer, behind {len(body)} bytes" if body else "without an answer"
+        where = f"in mid-answer, behind {len(body)} bytes" if body or begun else "without an answer"
         if "illegal" in str(error).lower() or "malformed" in str(error).lower():
             return ProtocolError(f"{what}: the answer is no HTTP ({error})")
         return ClosedError(f"{what}: the server closed the connection {where}")

@@ -20,6 +20,7 @@ from replay.runner import Manner, Target, run_steps
 from replay.seeds import collect
 from replay.server.runner import RunningServer
 from replay.transport.auth import Credentials, Method
+from replay.transport.mapihttp import Limits
 from tests.replay.server import sync
 from tests.replay.server.client import Client
 
@@ -71,13 +72,15 @@ def replayed(
     progress: Callable[[int], None] | None = None,
     url: str = "",
     mailbox: str = "/o=x/cn=alice",
+    limits: Limits | None = None,
 ) -> Report:
     """A capture replayed to a running server."""
     seeds = None
     if seed:
         with dissect(path) as dissection:
             seeds = collect(Planner().steps(dissection.exchanges()))
-    target = Target(url or server.base_url, Credentials(server.user, server.password, method=Method.BASIC), mailbox)
+    credentials = Credentials(server.user, server.password, method=Method.BASIC)
+    target = Target(url or server.base_url, credentials, mailbox, limits=limits or Limits())
     with dissect(path) as dissection:
         steps = Planner(choice).steps(dissection.exchanges())
         return run_steps(steps, target, manner, seeds=seeds, recorder=recorder, progress=progress)
