@@ -17,19 +17,20 @@ import html
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from email.utils import formatdate
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from dissector.grammar.base import GrammarError, build, parse
+from dissector.grammar.base import GrammarError, build
 from dissector.grammar.envelopes import MAILBOX
+from dissector.grammar.reading import parse
+from replay.server.answering import LateResponse
 from replay.server.auxiliary import GREETING
 from replay.server.directory import Directory
 from replay.server.errors import ERROR, RopError
@@ -294,26 +295,12 @@ class Server:
     def _respond(self, request: Request, context: Context | None, answer: Awaitable[bytes]) -> Response:
         """A streaming response whose body comes later; the cookies are those of the context."""
         headers = self._headers(request, SUCCESS)
-        response = StreamingResponse(self._stream(answer), 200, headers, MEDIA_TYPE)
+        waits = headers["X-RequestType"] == "NotificationWait"
+        response = LateResponse(answer, headers, MEDIA_TYPE, self.pending_period, abandon=waits)
         if context is not None:
             for name, value in ((CONTEXT_COOKIE, context.cookie), (SEQUENCE_COOKIE, context.sequence)):
                 response.headers.append("Set-Cookie", f"{name}={value}; path={PATH}; HttpOnly")
         return response
-
-    async def _stream(self, answer: Awaitable[bytes]) -> AsyncIterator[bytes]:
-        """PROCESSING, PENDING as long as it takes, DONE with the additional headers and the body."""
-        started = time.time()
-        yield b"PROCESSING\r\n"
-        task = asyncio.ensure_future(answer)
-        while True:
-            done, _ = await asyncio.wait({task}, timeout=self.pending_period)
-            if done:
-                break
-            yield b"PENDING\r\n"
-        body = task.result()
-        elapsed = int((time.time() - started) * 1000)
-        head = f"DONE\r\nX-ElapsedTime: {elapsed}\r\nX-StartTime: {formatdate(started, usegmt=True)}\r\n\r\n"
-        yield head.encode() + body
 
     async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)

@@ -17,8 +17,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dissector.emsmdb import buffers
-from dissector.grammar.base import GrammarError, Undecoded, build, parse
+from dissector.grammar.base import GrammarError, Undecoded, build
 from dissector.grammar.names import error_name
+from dissector.grammar.reading import parse
 from dissector.grammar.rops import ROPS
 from dissector.grammar.rops.base import RopDef
 from dissector.source import ByteSource

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from dissector.grammar.base import parse
 from dissector.grammar.elements import Element, ElementReader, Named
 from dissector.grammar.fasttransfer import FASTTRANSFER_VALUES, code_page_text
+from dissector.grammar.reading import parse
 from replay.server import folders, messages, recipients
 from replay.server.computed import READ_ONLY_FOLDER, READ_ONLY_MESSAGE
 from replay.server.content import Attachment, Content, Recipient

@@ -11,7 +11,8 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from dissector.grammar.base import Undecoded, build, parse
+from dissector.grammar.base import Undecoded, build
+from dissector.grammar.reading import parse
 from dissector.grammar.restrictions import Restriction
 from replay.server import content as contents
 from replay.server import folders, messages

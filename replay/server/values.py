@@ -11,9 +11,10 @@ import struct
 import uuid
 from typing import Any
 
-from dissector.grammar.base import build, parse
+from dissector.grammar.base import build
 from dissector.grammar.names import codec_name
 from dissector.grammar.properties import ROP_VALUES, PropertyValue
+from dissector.grammar.reading import parse
 
 UNSPECIFIED, NULL, INT16, INT32, FLOAT32, FLOAT64, CURRENCY, FLOATING_TIME = 0x0, 0x1, 0x2, 0x3, 0x4, 0x5, 0x6, 0x7
 ERROR_CODE, BOOLEAN, OBJECT, INT64, STRING8, STRING, TIME, GUID = 0xA, 0xB, 0xD, 0x14, 0x1E, 0x1F, 0x40, 0x48

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from replay.server.answering import PENDING, done_at
 from replay.server.faults.base import Fault, fault, number, seconds
 from replay.server.responsecodes import CONTEXT_COOKIE, CONTEXT_NOT_FOUND
 
@@ -127,17 +128,24 @@ class Slow(_OfExecute):
 
     async def damage(self, server: Server, inner: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         async def told(message: Message) -> None:
-            if message.get("body", b"").startswith(b"DONE\r\n"):
-                left = self.time
-                while left > 0:
-                    step = min(left, server.pending_period)
-                    await self.sleep(step)
-                    left -= step
-                    if left > 0:
-                        await send({"type": "http.response.body", "body": b"PENDING\r\n", "more_body": True})
+            start = done_at(message.get("body", b""))
+            if start >= 0:
+                await self._dawdle(server, send, message["body"][:start])
+                message = {**message, "body": message["body"][start:]}
             await send(message)
 
         await inner(scope, receive, told)
+
+    async def _dawdle(self, server: Server, send: Send, said: bytes) -> None:
+        """`said` goes out at once, PENDING as often as it would."""
+        left = self.time
+        while said or left > 0:
+            if said:
+                await send({"type": "http.response.body", "body": said, "more_body": True})
+            step = min(left, server.pending_period)
+            await self.sleep(step)
+            left -= step
+            said = PENDING if left > 0 else b""
 
 
 @fault
@@ -157,7 +165,7 @@ class Truncate(_OfExecute):
 
     async def damage(self, server: Server, inner: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         async def told(message: Message) -> None:
-            if message.get("body", b"").startswith(b"DONE\r\n"):
+            if done_at(message.get("body", b"")) >= 0:
                 message = {**message, "body": self.kept(message["body"])}
             await send(message)
 
@@ -178,7 +186,7 @@ class CloseMidstream(Truncate):
             nonlocal closed
             if closed:
                 return
-            if message.get("body", b"").startswith(b"DONE\r\n"):
+            if done_at(message.get("body", b"")) >= 0:
                 message = {**message, "body": self.kept(message["body"]), "more_body": True}
                 closed = True
             await send(message)

@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 
 from dissector.emsmdb import buffers
-from dissector.grammar.base import build, parse
+from dissector.grammar.base import build
 from dissector.grammar.envelopes import MAILBOX
+from dissector.grammar.reading import parse
 from dissector.grammar.rops import BY_NAME, ROPS
 from dissector.source import ByteSource
 

@@ -11,12 +11,13 @@ import pytest
 
 from dissector.emsmdb import buffers
 from dissector.grammar.auxiliary import AuxBlocks
-from dissector.grammar.base import build, parse
+from dissector.grammar.base import build
 from dissector.grammar.envelopes import MAILBOX
+from dissector.grammar.reading import parse
 from dissector.source import ByteSource
 from replay.server import RunningServer
 from replay.server.app import MAX_BODY
-from tests.replay.server.client import Client
+from tests.replay.server.client import Client, rop_buffer
 
 CONNECT = build(
     MAILBOX["Connect"].request,
@@ -187,3 +188,36 @@ def test_unknown_mailbox_where_only_one_name_is_right() -> None:
         assert client.connect("/O=x/CN=recipients/cn=ALICE")["ErrorCode"] == 0
         assert client.call("RopLogon", LogonFlags=1, OpenFlags=0, Essdn="/o=X/cn=c", expect=0x3EB)
         assert client.logon("/o=X/cn=Recipients/cn=alice")["ReturnValue"] == 0
+
+
+def test_a_client_that_goes_away_while_it_waits(server: RunningServer, client: Client) -> None:
+    """Its NotificationWait is given up, an Execute is carried out all the same."""
+    logon = client.logon()
+    (context,) = server.server.contexts.values()
+    server.server.wait = 30.0
+    wait = build(MAILBOX["NotificationWait"].request, {"Flags": 0, "AuxiliaryBuffer": b""})
+    with pytest.raises(httpx.ReadTimeout):
+        client.post("NotificationWait", wait, timeout=0.2)
+    for _ in range(200):
+        if not context.waiting:
+            break
+        time.sleep(0.01)
+    assert not context.waiting
+    assert client.call("RopGetStoreState", logon["Handle"])["ReturnValue"] == 0
+    inbox = client.open_folder(logon["Handle"], logon["FolderIds"]["Inbox"])
+    request = client.request_bytes(
+        "RopCreateFolder", InputHandleIndex=0, OutputHandleIndex=1, FolderType=1, UseUnicodeStrings=True,
+        OpenExisting=False, DisplayName="late", Comment="",
+    )  # fmt: skip
+    body = build(MAILBOX["Execute"].request, {
+        "Flags": 3, "RopBuffer": buffers.pack([rop_buffer(request, [inbox, 0xFFFFFFFF])]), "MaxRopOut": 0x8000,
+        "AuxiliaryBuffer": b"",
+    })  # fmt: skip
+    with server.store.lock, pytest.raises(httpx.ReadTimeout):
+        client.post("Execute", body, timeout=0.2)
+    for _ in range(200):
+        if not context.busy:
+            break
+        time.sleep(0.01)
+    assert not context.busy
+    assert server.store.one("SELECT count(*) FROM folders WHERE name = 'late'") == (1,)
