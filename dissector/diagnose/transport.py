@@ -310,10 +310,15 @@ def stream_has_holes(case: Case, stream: Stream) -> Iterator[Hit]:
     "The capture lost packets: findings about what did not come may be wrong. Capture with a larger buffer.",
 )  # fmt: skip
 def packets_missing(case: Case) -> Iterator[Hit]:
-    """TCP segments are missing in the capture, or frames were cut when they were captured."""
+    """TCP segments are missing or frames were cut (note: where no MAPI message seems to be touched)."""
+    touched = case.gaps or case.unanswered
+    severity = None if touched else NOTE
+    note = "" if touched else "No MAPI message that was read lacks anything: other connections may have lost it."
     if case.missing:
         holes = counted(case.holes, "hole")
-        yield Hit(case.last[0], 0, f"{counted(case.missing, 'byte')} missing in {holes} of TCP connections")
+        message = f"{counted(case.missing, 'byte')} missing in {holes} of TCP connections"
+        yield Hit(case.last[0], 0, message, severity=severity, advice=note)
     if case.truncated:
         message = f"{counted(case.truncated, 'frame')} cut when captured (snapshot length)"
-        yield Hit(0, 0, message, advice="Capture with an unlimited snapshot length (tshark -s 0).")
+        advice = note or "Capture with an unlimited snapshot length (tshark -s 0)."
+        yield Hit(0, 0, message, severity=severity, advice=advice)

@@ -95,6 +95,15 @@ def test_what_was_passed_over_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
         assert list(diagnose(dissection, thorough=True)) == exact
 
 
+def test_holes_in_other_traffic_are_a_note(tmp_path: Path) -> None:
+    """Nine holes in connections that are not MAPI."""
+    findings = found(shared("captures", "formats", "reassembly.pcap"))
+    assert [(one.rule, one.severity) for one in findings] == [
+        ("packets-missing", NOTES), ("nothing-to-diagnose", Severity.WARNING),
+    ]  # fmt: skip
+    assert findings[0].message == "4376 bytes missing in 9 holes of TCP connections"
+
+
 OF_BODIES = {"stream-breaks-grammar"}
 """Rules that look into bodies: they need an allowance, or --thorough."""
 
