@@ -82,8 +82,10 @@ class SyncDownload(TransferSource, SyncContext):
         return self.final if self.done and self.final is not None else self.upload.state
 
     def _stream(self) -> Iterator[Piece]:
-        made = self._contents() if self.contents else self._hierarchy()
-        yield from made
+        yield from self.choices.stream(self._whole())
+
+    def _whole(self) -> Iterator[Piece]:
+        yield from self._contents() if self.contents else self._hierarchy()
         yield self.writer.marker("IncrSyncEnd")
 
     def _known(self) -> IdSet:

@@ -405,6 +405,7 @@ class Session:
         self.code_page, self.locale = code_page, locale
         self.codec = codec_of(code_page)
         self.objects: dict[int, ServerObject] = {}
+        self._listening: dict[int, ServerObject] = {}
         self.logons: dict[int, Logon] = {}
         self.pending: deque[tuple[int, int, Any]] = deque(maxlen=1000)
         """(handle, logon number, event) that the client was not told of yet."""
@@ -419,6 +420,8 @@ class Session:
             raise RopError(MAX_OBJECTS_EXCEEDED)
         self._last_handle += 1
         self.objects[self._last_handle] = thing
+        if isinstance(thing, Subscription | Watched):
+            self._listening[self._last_handle] = thing
         return self._last_handle
 
     def release(self, handle: int) -> None:
@@ -436,15 +439,19 @@ class Session:
                 del self.logons[thing.number]
         thing.released()
 
-    def subscriptions(self) -> Iterator[tuple[int, Subscription]]:
-        for handle, thing in list(self.objects.items()):
-            if isinstance(thing, Subscription):
+    def _listeners(self) -> Iterator[tuple[int, ServerObject]]:
+        """The subscriptions and tables that are still open: few, where there may be thousands of other objects."""
+        for handle, thing in list(self._listening.items()):
+            if self.objects.get(handle) is thing:
                 yield handle, thing
+            else:
+                self._listening.pop(handle, None)
+
+    def subscriptions(self) -> Iterator[tuple[int, Subscription]]:
+        return ((handle, thing) for handle, thing in self._listeners() if isinstance(thing, Subscription))
 
     def tables(self) -> Iterator[tuple[int, Watched]]:
-        for handle, thing in list(self.objects.items()):
-            if isinstance(thing, Watched):
-                yield handle, thing
+        return ((handle, thing) for handle, thing in self._listeners() if isinstance(thing, Watched))
 
     def tell(self, event: Event) -> None:
         """An event was committed: keep it for those handles that want it."""

@@ -141,6 +141,10 @@ class Choices:
         """The final state of a download: `after`. before: what was uploaded; sent: what went out."""
         return after
 
+    def stream(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        """The whole stream of a download."""
+        return pieces
+
     def encoded(self, idset: IdSet) -> bytes:
         """A set of a state that is handed out."""
         return _encoded(idset)

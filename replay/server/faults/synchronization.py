@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from dissector.grammar.fasttransfer import MARKER
 from dissector.grammar.idset import IDSET_REPLGUID, read_idset
 from dissector.grammar.rops import oxcfxics as grammar
 from dissector.model.idset import EMPTY, IdSet
 from replay.server.call import Call, Fields, Handler
 from replay.server.download import SyncDownload
 from replay.server.faults.base import Fault, fault, number
+from replay.server.fxwriter import Piece
 from replay.server.messages import Message
 from replay.server.syncstate import Choices, Row, StateUpload, SyncContext, SyncState, Versioned, ids_of
 
@@ -191,6 +193,51 @@ class NonCanonicalGlobset(_OfState):
                 parts.append(b"\x52" + low.to_bytes(6, "big") + high.to_bytes(6, "big"))
             parts.append(b"\0")
         return b"".join(parts)
+
+
+@fault
+class NoState(_OfState):
+    name = "no-state"
+    about = "The stream ends without a final state."
+    rule = "done-without-state"
+
+    def stream(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        begin, end = _marker("IncrSyncStateBegin"), _marker("IncrSyncStateEnd")
+        inside = False
+        for piece in pieces:
+            inside = inside or piece.data == begin
+            if not inside:
+                yield piece
+            if piece.data == end:
+                inside = False
+
+
+@fault
+class BrokenStream(_OfState):
+    name = "broken-stream"
+    about = "A marker that belongs elsewhere stands before the final state."
+    rule = "stream-breaks-grammar"
+
+    def stream(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        begin = _marker("IncrSyncStateBegin")
+        for piece in pieces:
+            if piece.data == begin:
+                yield Piece(_marker("EndAttach"))
+            yield piece
+
+
+@fault
+class ChildrenFirst(_OfState):
+    name = "children-first"
+    about = "Changes come in reverse order: folders before their parents."
+    rule = "parent-unknown"
+
+    def lacking(self, rows: list[Row], seen: Callable[[int], bool]) -> list[Row]:
+        return super().lacking(rows, seen)[::-1]
+
+
+def _marker(name: str) -> bytes:
+    return MARKER[name].to_bytes(4, "little")
 
 
 @fault

@@ -22,6 +22,7 @@ from replay.server.app import MAX_BODY
 from replay.server.faults import parse
 from tests.replay.server import sync
 from tests.replay.server.client import Client
+from tests.replay.sessions import replayed
 
 USER, PASSWORD = "alice", "a-very-secret-word"
 
@@ -61,6 +62,21 @@ def test_everything_is_in_the_record(tmp_path: Path) -> None:
     assert not [one for one in found if one.diagnostics]
     assert {one.session.number for one in found if one.session is not None} == {1}
     assert all(one.call.response is not None for one in found)
+
+
+def test_a_record_replays_to_a_fresh_server(tmp_path: Path) -> None:
+    path = tmp_path / "live.pcapng"
+    with (
+        Recorder(path) as recorder,
+        RunningServer(USER, PASSWORD, recorder=recorder) as server,
+        Client(server) as client,
+    ):
+        said(client)
+    with RunningServer(USER, PASSWORD) as fresh:
+        report = replayed(path, fresh)
+    assert not report.failure
+    assert report.verdicts["different"] == 0
+    assert sum(report.verdicts.values()) >= 15
 
 
 def test_no_credentials_are_in_any_byte(tmp_path: Path) -> None:

@@ -124,6 +124,19 @@ def with_progress(client: Client, clock: Clock) -> None:
     downloads(client, clock, sync.ALL | sync.PROGRESS)
 
 
+def folders(client: Client, clock: Clock) -> None:
+    with inbox(client) as (logon, folder):
+        below = client.create_folder(folder, "below")
+        inner = client.create_folder(below["Handle"], "inner")
+        for handle in (below["Handle"], inner["Handle"]):
+            client.call("RopRelease", handle)
+        root = client.open_folder(logon["Handle"], logon["FolderIds"]["IpmSubtree"])
+        context = sync.configure(client, root, kind=sync.HIERARCHY, flags=sync.UNICODE)
+        sync.get_all(client, context, packed=False)
+        client.call("RopRelease", context)
+        client.call("RopRelease", root)
+
+
 def in_parts(client: Client, clock: Clock) -> None:
     downloads(client, clock, chunk=18)
 
@@ -227,6 +240,9 @@ CASES: list[tuple[str, Script, str]] = [
     ("fai-mixup", downloads, "seen-set-mixed-up"),
     ("lost-readstate", downloads, "read-state-not-moved"),
     ("non-canonical-globset", downloads, "set-not-canonical"),
+    ("no-state@2", downloads, "done-without-state"),
+    ("broken-stream@2", downloads, "stream-breaks-grammar"),
+    ("children-first", folders, "parent-unknown"),
     ("idset-in-upload-state", uploads, "upload-state-with-given"),
     ("continue-split@2", in_parts, "state-upload-split"),
     ("stuck-partial", stubborn, "stuck-at-partial"),
