@@ -17,6 +17,7 @@ from dissector.model.idset import IdSet
 from dissector.session.exchange import Exchange
 from dissector.session.stream import Stream
 from dissector.session.streams import Streams
+from replay.compare.changes import Listener
 from replay.states import GIVEN
 from replay.steps import Ended, Upload
 
@@ -40,9 +41,13 @@ class Contexts:
     pairs: dict[Context, Context] = field(default_factory=dict)
     unsure: dict[int, str] = field(default_factory=dict)
     uploaded: dict[int, dict[str, tuple[IdSet, IdSet]]] = field(default_factory=dict)
-    _streams: Streams = field(default_factory=lambda: Streams(keep=KEPT_STREAM))
+    listener: Listener = field(default_factory=Listener)
+    _streams: Streams = field(init=False)
     _ended: dict[Context, Stream] = field(default_factory=dict)
     _waiting: list[Ended] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._streams = Streams(keep=KEPT_STREAM, watcher=self.listener, words=False)
 
     def opened(self, captured: Context, live: Context) -> None:
         """Both sides opened a context in the same place."""
@@ -58,7 +63,10 @@ class Contexts:
             self.uploaded.setdefault(handle, {})[property_name(upload.tag)] = sets
 
     def live(self, exchange: Exchange) -> None:
-        """Take a live exchange."""
+        """Take a live exchange. Streams that ended before it, and that no captured one waits for, are let go."""
+        paired = set(self.pairs.values())
+        for context in [one for one in self._ended if one not in paired]:
+            self.listener.forget(self._ended.pop(context))
         for stream in self._streams.exchange(exchange).streams:
             self._ended[context_of(stream)] = stream
 

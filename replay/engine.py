@@ -239,9 +239,10 @@ class Engine:
         """Compare streams that have ended on both sides; what differs belongs to the ROP that read the last part."""
         for ended, stream in self._contexts.captured(step.streams if step is not None else []):
             live = self._sessions[ended.stream.session]
+            handle = stream.handle or 0
             differences, notes = compare_streams(
-                ended, stream, live.mailbox, self._policy, self._contexts.unsure.pop(stream.handle or 0, ""),
-                self._contexts.uploaded.pop(stream.handle or 0, {}),
+                ended, stream, self._contexts.listener.story(stream), live.mailbox, self._policy,
+                self._contexts.unsure.pop(handle, ""), self._contexts.uploaded.pop(handle, {}),
             )  # fmt: skip
             for note in notes:
                 self.report.note(ended.stream.last_frame, GET_BUFFER, note)

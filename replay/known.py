@@ -22,7 +22,7 @@ from dissector.session.exchange import Exchange, Rop
 from dissector.session.objects import Session
 from dissector.session.stream import Stream
 from dissector.session.tracker import WITH_VALUE
-from replay.compare.changes import story_of
+from replay.compare.changes import Story
 from replay.needs import Key, Needs, Shown, named_ids
 from replay.steps import NOT_CHOSEN, Ended, PlannedRop, Step, Upload, Where, special_folder
 
@@ -64,10 +64,10 @@ class Mailbox:
 
 
 class Known:
-    """One captured session."""
+    """One captured session. story: what a stream told that has ended."""
 
-    def __init__(self, session: Session, mailbox: Mailbox) -> None:
-        self.session, self.mailbox = session, mailbox
+    def __init__(self, session: Session, mailbox: Mailbox, story: Callable[[Stream], Story | None]) -> None:
+        self.session, self.mailbox, self.story = session, mailbox, story
         self.handles: dict[int, str] = {}
         """Captured handle values that have a live counterpart, with what they are."""
         self.lost: dict[int, str] = {}
@@ -147,7 +147,7 @@ class Known:
             state = stream.account.sets.get("state")
             if state:
                 self.mailbox.shown.states.append(({name: one.idset for name, one in state.items()}, last))
-            one.story = story_of(stream)
+            one.story = self.story(stream)
             for told in one.story.changes if one.story is not None else ():
                 values = [told.get(path) for path in ("PidTagSourceKey", "PidTagMid", "PidTagFolderId")]
                 self.mailbox.shown.learn(values, last)

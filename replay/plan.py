@@ -9,6 +9,7 @@ from typing import Any
 from dissector.session.exchange import Exchange
 from dissector.session.objects import Session
 from dissector.session.streams import Streams
+from replay.compare.changes import Listener
 from replay.edits import edited
 from replay.known import Known, Mailbox
 from replay.needs import Key
@@ -36,7 +37,8 @@ class Planner:
         self._choice, self._edits = choice, edits or {}
         self._sessions: dict[int, Known] = {}
         self._mailboxes: dict[str, Mailbox] = {}
-        self._streams = Streams(keep=KEPT_STREAM)
+        self._listener = Listener()
+        self._streams = Streams(keep=KEPT_STREAM, watcher=self._listener, words=False)
 
     def steps(self, exchanges: Iterable[Exchange]) -> Iterator[Step]:
         """Steps in the capture's order. A few are held back where a later exchange tells what they are about."""
@@ -69,7 +71,7 @@ class Planner:
         if known is None:
             name = session.user_dn.lower()
             mailbox = self._mailboxes.setdefault(name, Mailbox(name))
-            known = self._sessions[session.number] = Known(session, mailbox)
+            known = self._sessions[session.number] = Known(session, mailbox, self._listener.story)
         return known
 
 

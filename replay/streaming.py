@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dissector.model.idset import IdSet
 from dissector.session.stream import Stream
-from replay.compare.changes import Story, story_of
+from replay.compare.changes import Story
 from replay.compare.difference import DIFFERENT, Difference
 from replay.compare.policy import Policy
 from replay.compare.reasons import MISSING, STALE
@@ -35,12 +35,13 @@ def forgotten(
 def compare_streams(
     ended: Ended,
     stream: Stream,
+    live: Story | None,
     mailbox: Mailbox,
     policy: Policy,
     unsure: str,
     uploaded: Mapping[str, tuple[IdSet, IdSet]] | None = None,
 ) -> tuple[list[Difference], list[str]]:
-    """The differences of two streams, and remarks on why they were not compared.
+    """The differences of two streams, and remarks on why they were not compared. live: what the live one tells.
 
     unsure: why the state that the live stream answers is not sure; it explains what differs. uploaded: the change
     numbers of that state, captured and live.
@@ -50,7 +51,6 @@ def compare_streams(
         return [], [f"{captured.label} is not compared: it is not complete in the capture ({captured.why})"]
     if not stream.complete:
         return [Difference("stream", "complete", f"not complete: {stream.why}", DIFFERENT, CUT)], []
-    live = story_of(stream)
     if ended.story is None or live is None:
         if captured.account.changes == stream.account.changes:
             return [], [f"{captured.label} is too long to be compared property by property"]

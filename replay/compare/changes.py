@@ -1,15 +1,15 @@
 """What a FastTransfer stream tells, change by change, with every property: what two streams are compared by.
 
-The stream is read through the dissector's StoryReader, so that both sides are judged by the same rules; the properties
-of a change are then taken from its bytes. A value is kept as the bytes it had on the wire and read when somebody asks;
-of long ones the size and a digest are kept.
+The stream is read by the dissector's StoryReader, so that both sides are judged by the same rules; the properties of a
+change are taken from its bytes when somebody asks for them. Of long values the size and a digest are kept.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from dissector.grammar.base import GrammarError
@@ -17,10 +17,11 @@ from dissector.grammar.elements import Element, Named, elements_of
 from dissector.grammar.fasttransfer import MARKER
 from dissector.grammar.ics import SEPARATE
 from dissector.grammar.idset import IdsetReading
-from dissector.grammar.syncstory import Change, Fault, Report, Sets, StoryReader
+from dissector.grammar.syncstory import Change, Item, Report, Sets, StoryReader
 from dissector.model.idset import EMPTY, IdSet
 from dissector.model.pcl import Xid
 from dissector.node import Undecoded
+from dissector.session.exchange import Exchange, Rop
 from dissector.session.stream import Stream
 
 LONG = 4096
@@ -148,23 +149,52 @@ class Story:
         return self.sets.get("state", {})
 
 
-def story_of(stream: Stream) -> Story | None:
-    """What a joined stream tells; None where what it is or its bytes are not known."""
-    if stream.root is None:
-        return None
-    try:
-        data = stream.source().data
-    except ValueError:  # not kept
-        return None
-    return read_story(data, stream.root, stream.codepage)
+class Listener:
+    """A watcher of Streams that keeps what downloads tell, so that their bytes are read once."""
+
+    def __init__(self) -> None:
+        self._items: dict[int, list[Item]] = {}
+
+    def began(self, exchange: Exchange, rop: Rop, stream: Stream) -> None:
+        pass
+
+    def item(self, stream: Stream, item: Item) -> None:
+        if stream.direction == "download":
+            self._items.setdefault(stream.number, []).append(item)
+
+    def rop(self, exchange: Exchange, rop: Rop) -> None:
+        pass
+
+    def closed(self, session: int, handle: int | None) -> None:
+        pass
+
+    def forget(self, stream: Stream) -> None:
+        """Nobody will ask for this one."""
+        self._items.pop(stream.number, None)
+
+    def story(self, stream: Stream) -> Story | None:
+        """What a stream told that has ended; None where what it is or its bytes are not known. Once for each."""
+        items = self._items.pop(stream.number, [])
+        if stream.root is None:
+            return None
+        try:
+            data = stream.source().data
+        except ValueError:  # not kept
+            return None
+        return story_of(items, data, stream.root, stream.codepage)
 
 
 def read_story(data: bytes, root: str, codepage: str | None = None) -> Story:
     """What the bytes of a whole stream tell. Never raises: what cannot be read is in `faults`."""
-    made = Story(root, codepage)
     reader = StoryReader(root, codepage=codepage)
     reader.feed(data)
-    for item in _items(reader):
+    return story_of(chain(reader.items(), reader.finish()), data, root, codepage)
+
+
+def story_of(items: Iterable[Item], data: bytes, root: str, codepage: str | None) -> Story:
+    """What items tell, with the bytes that they were read from."""
+    made = Story(root, codepage)
+    for item in items:
         if isinstance(item, Change):
             made.changes.append(Told(item, data[item.offset : item.end], codepage))
         elif isinstance(item, Sets):
@@ -178,11 +208,6 @@ def read_story(data: bytes, root: str, codepage: str | None = None) -> Story:
         else:
             made.faults.append(f"offset {item.offset}: {item.diagnostic.message}")
     return made
-
-
-def _items(reader: StoryReader) -> Iterator[Change | Sets | Report | Fault]:
-    yield from reader.items()
-    yield from reader.finish()
 
 
 def _set_fault(name: str, reading: IdsetReading) -> str:
