@@ -25,6 +25,7 @@ from replay.server.searches import message_views
 from replay.server.session import FolderObject
 from replay.server.syncstate import (
     Row,
+    Sent,
     StateUpload,
     SyncContext,
     SyncState,
@@ -177,12 +178,12 @@ class SyncDownload(TransferSource, SyncContext):
         self.steps = len(changed)
         if self.flags & PROGRESS:
             yield from self._progress_total(changed)
-        sent: list[Message] = []
+        sent: list[Sent] = []
         for row in changed:
             now = messages.find(self.mailbox, row.id)
             if now is None or now.folder != self.folder.id:
                 continue
-            sent.append(now)
+            sent.append(Sent(now.id, now.cn, now.associated))
             if self.choices.sends(now):
                 yield from self._message_change(now)
             self.steps_done += 1
@@ -195,7 +196,7 @@ class SyncDownload(TransferSource, SyncContext):
         known: IdSet,
         here: dict[int, list[Message]],
         normal: list[Message],
-        sent: list[Message],
+        sent: list[Sent],
     ) -> Iterator[Piece]:
         mailbox = self.mailbox
         everything = ids_of(mailbox, [row.id for rows in here.values() for row in rows])

@@ -119,7 +119,7 @@ class Store:
         run("PRAGMA journal_mode=WAL")
         run("PRAGMA synchronous=NORMAL")
         run("PRAGMA foreign_keys=ON")
-        run("PRAGMA cache_size=-65536")
+        run("PRAGMA cache_size=-16384")
         run("BEGIN IMMEDIATE")
         (version,) = run("PRAGMA user_version").fetchone()
         if version == 0 and run("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from dissector.grammar.base import GrammarError
 from dissector.grammar.idset import IDSET_REPLGUID, decode_idset, encode_idset
@@ -115,6 +115,14 @@ class Versioned(Protocol):
 
     @property
     def cn(self) -> int: ...
+
+
+class Sent(NamedTuple):
+    """A message that went out, in the version that did."""
+
+    id: int
+    cn: int
+    associated: int
 
 
 Row = TypeVar("Row", bound=Versioned)

@@ -339,18 +339,23 @@ class Table(Watched):
             ids.add(instance)
         if not ids and self.restriction is None:
             return [Entry(key) for key in keys]
-        found: list[tuple[Entry, View]] = []
+        # Views are large: they are kept only where headings are made of them.
+        found: list[tuple[Entry, list[tuple[int, Any]], View | None]] = []
         for start in range(0, len(keys), 1000):
             part = keys[start : start + 1000]
             for key, view in zip(part, self.source.views(part, ids), strict=True):
-                if matches(self.restriction, view, self.codec):
-                    found.extend(self._instances(key, view, instance))
-        for tag, descending in reversed(self.sort):
-            found.sort(key=lambda row, tag=tag: _sort_key(row[1], tag), reverse=descending)  # type: ignore[misc]
+                if not matches(self.restriction, view, self.codec):
+                    continue
+                for entry, shown in self._instances(key, view, instance):
+                    values = [_sort_key(shown, tag) for tag, _ in self.sort]
+                    found.append((entry, values, None if self.categories is None else shown))
+        for number, (_, descending) in reversed(list(enumerate(self.sort))):
+            found.sort(key=lambda row, number=number: row[1][number], reverse=descending)  # type: ignore[misc]
         found = found[: limit_of(self.restriction)]
         if self.categories is None:
-            return [entry for entry, _ in found]
-        visible = self.categories.arrange(found, _sort_key)
+            return [entry for entry, _, _ in found]
+        rows = [(entry, view) for entry, _, view in found if view is not None]
+        visible = self.categories.arrange(rows, _sort_key)
         return [one if isinstance(one, Entry) else Entry(one, HEADING) for one in visible]
 
     def regroup(self) -> list[Entry]:

@@ -14,8 +14,7 @@ from replay.server.call import Call, Fields, Handler
 from replay.server.download import SyncDownload
 from replay.server.faults.base import Fault, fault, number
 from replay.server.fxwriter import Piece
-from replay.server.messages import Message
-from replay.server.syncstate import Choices, Row, StateUpload, SyncContext, SyncState, Versioned, ids_of
+from replay.server.syncstate import Choices, Row, Sent, StateUpload, SyncContext, SyncState, Versioned, ids_of
 
 DOWNLOAD = grammar.SYNCHRONIZATION_CONFIGURE.rop_id
 COLLECTOR = grammar.OPEN_COLLECTOR.rop_id
@@ -163,7 +162,7 @@ class FaiMixup(_OfState):
     def state(self, context: SyncContext, before: SyncState, after: SyncState, sent: Sequence[Versioned]) -> SyncState:
         if not context.contents:
             return after
-        normal = [one.cn for one in sent if isinstance(one, Message) and not one.associated]
+        normal = [one.cn for one in sent if isinstance(one, Sent) and not one.associated]
         numbers = ids_of(context.logon.mailbox, normal)
         return replace(after, seen=after.seen - (numbers - before.seen), seen_fai=after.seen_fai | after.seen)
 
