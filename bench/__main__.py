@@ -23,6 +23,7 @@ from statistics import median
 from bench import floor
 from bench.fasttransfer import STAGES, generate_stream
 from bench.generate import generate
+from bench.replay import section as replay_section
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"
@@ -108,6 +109,7 @@ def main() -> None:
         title = f"FastTransfer stream, {kind}: {path.stat().st_size / 1e6:.0f} MB"
         lines += table(stream_cases(str(path)), title, path, given.rounds)
     lines += ["", *against_the_floor(given.rounds)]
+    lines += replay_section(given.rounds)
     text = "\n".join(lines) + "\n"
     (HERE / "RESULTS.md").write_text(text)
     print(text)
