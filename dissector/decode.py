@@ -16,7 +16,7 @@ from construct import Construct
 from dissector.emsmdb import buffers, calls_from
 from dissector.errors import DissectorError
 from dissector.grammar.auxiliary import AuxBlocks
-from dissector.grammar.base import RowsToEnd, trace
+from dissector.grammar.base import RowsToEnd
 from dissector.grammar.entryids import EntryId
 from dissector.grammar.envelopes import MAILBOX
 from dissector.grammar.fasttransfer import MARKER
@@ -26,6 +26,7 @@ from dissector.grammar.idset import IDSET_REPLGUID, IDSET_REPLID, SET_FORMS, Glo
 from dissector.grammar.names import property_name
 from dissector.grammar.nspi import ADDRESS_BOOK
 from dissector.grammar.properties import TaggedPropertyValue
+from dissector.grammar.reading import trace
 from dissector.grammar.restrictions import Restriction
 from dissector.grammar.rops import BY_NAME
 from dissector.grammar.xid import PredecessorChangeList, Xid

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any, TypeAlias
 
-from dissector.grammar.base import GrammarError, build, parse
+from dissector.grammar.base import GrammarError, build
 from dissector.grammar.elements import ElementReader, rebuild
 from dissector.grammar.idset import SET_FORMS
+from dissector.grammar.reading import parse
 from dissector.node import Diagnostic, Node, Severity, Undecoded
 from dissector.session.exchange import Exchange, RopBuffer, RopSide
 from dissector.session.stream import StateUpload, Stream

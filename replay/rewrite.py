@@ -14,7 +14,8 @@ from typing import Any
 
 from construct import ConstructError, Container
 
-from dissector.grammar.base import GrammarError, build, parse
+from dissector.grammar.base import GrammarError, build
+from dissector.grammar.reading import parse
 from dissector.model.ids import LongTermId, ObjectId
 from dissector.model.pcl import PredecessorChangeList, Xid
 from dissector.node import Undecoded

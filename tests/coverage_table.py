@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dissector.grammar import base
+from dissector.grammar import reading
 from dissector.grammar.rops import ROPS
 from dissector.pipeline import dissect
 from tests.conftest import ROOT, captures_in
@@ -54,7 +54,7 @@ class Recorder:
         self.read: Counter[str] = Counter()
 
     def pytest_collection_finish(self) -> None:
-        plain = base.parse
+        plain = reading.parse
 
         def parse(layout: Any, *given: Any, **params: Any) -> Any:
             made = plain(layout, *given, **params)

@@ -16,7 +16,7 @@ from construct import Construct, ConstructError
 
 from dissector.emsmdb import lz77
 from dissector.emsmdb.call import Pdu
-from dissector.grammar import base
+from dissector.grammar import base, reading
 from dissector.grammar.auxiliary import AuxBlocks
 from dissector.grammar.envelopes import RpcHeaderExt
 from dissector.node import Diagnostic, Node, Severity, Undecoded
@@ -134,7 +134,7 @@ def chain_nodes(source: ByteSource, offset: int, end: int, label: str, payload_t
     found = chain(source, offset, end, label)
     nodes: list[Node] = []
     for index, part in enumerate(found.parts):
-        header = base.trace(RpcHeaderExt, source, "RPC_HEADER_EXT", part.offset)
+        header = reading.trace(RpcHeaderExt, source, "RPC_HEADER_EXT", part.offset)
         nodes.append(header)
         start = part.offset + HEADER.size
         payload = Node("Payload", source, start, part.size, diagnostics=list(part.diagnostics))
@@ -172,7 +172,7 @@ def traced(
     layout: Construct, source: ByteSource, name: str, offset: int = 0, end: int | None = None, **params: Any
 ) -> Node:
     """The tree of a layout that should fill source.data[offset:end]; what it leaves over is an Undecoded leaf."""
-    node = base.trace(layout, source, name, offset, end, **params)
+    node = reading.trace(layout, source, name, offset, end, **params)
     return filled(node, len(source.data) if end is None else end)
 
 
@@ -199,7 +199,7 @@ def auxiliary_tree(index: int, payload: ByteSource) -> Node:
 def rebuilt(layout: Construct, data: bytes, **params: Any) -> bytes | None:
     """The bytes that reading a layout to the end and building it again gives; None where it cannot be read."""
     try:
-        value, end = base.parse(layout, data, **params)
+        value, end = reading.parse(layout, data, **params)
         return base.build(layout, value, **params) if end == len(data) else None
     except (base.GrammarError, ConstructError):
         return None
@@ -218,7 +218,7 @@ def chain_pdus(name: str, source: ByteSource, offset: int, end: int) -> Iterator
     found = chain(source, offset, end, name)
     out = bytearray()
     for part in found.parts:
-        header, start = base.parse(RpcHeaderExt, source.data, part.offset)
+        header, start = reading.parse(RpcHeaderExt, source.data, part.offset)
         out += base.build(RpcHeaderExt, header)
         stored = source.data[start : start + part.size]
         if part.flags & COMPRESSED:

@@ -17,7 +17,7 @@ from construct import Container
 
 from dissector.emsmdb import buffers
 from dissector.emsmdb.call import Call, Pdu, RopBufferTree, Side
-from dissector.grammar import base
+from dissector.grammar import base, reading
 from dissector.grammar.envelopes import MAILBOX, BodyDef
 from dissector.grammar.names import enum_name
 from dissector.grammar.nspi import ADDRESS_BOOK, ALIASES
@@ -153,7 +153,7 @@ def _execute(
 def _scalars(side: Side, layout: base.Layout, source: ByteSource, offset: int) -> None:
     """The fields of a body that are a number or a text."""
     try:
-        value, _ = base.parse(layout, source.data, offset)
+        value, _ = reading.parse(layout, source.data, offset)
     except base.GrammarError as error:
         side.diagnostics.append(Diagnostic(error.severity, f"{layout.layout_name}: {error.message}"))
         return
@@ -250,7 +250,7 @@ class HttpEnvelope:
             raw = Undecoded(source.data[offset:])
             note = "PING has no body" if self.name == "PING" else f"no layout is known for the request type {self.name}"
             return Node("Body", source, offset, end - offset, raw, diagnostics=[Diagnostic(Severity.NOTE, note)])
-        node = base.trace(self.layout(source.data, offset), source, "Body", offset)
+        node = reading.trace(self.layout(source.data, offset), source, "Body", offset)
         for field, label, payload_tree in (
             ("RopBuffer", "ROP buffer", rop_buffer),
             ("AuxiliaryBuffer", "auxiliary buffer", buffers.auxiliary_tree),
@@ -278,7 +278,7 @@ class HttpEnvelope:
         )
         body = buffers.rebuilt(layout, source.data[offset:]) if offset < len(source) else b""
         yield Pdu(f"{self.name} {self.message.kind} body", source.data, None if body is None else preamble + body)
-        node = base.trace(layout, source, "Body", offset)
+        node = reading.trace(layout, source, "Body", offset)
         for child in node.children:
             if child.name == "RopBuffer" and child.length:
                 yield from buffers.chain_pdus("ROP buffer chain", source, child.offset, child.end)

@@ -17,7 +17,7 @@ from construct import ConstructError, Container
 
 from dissector.emsmdb import buffers
 from dissector.emsmdb.call import Call, Pdu, RopBufferTree, Side
-from dissector.grammar import base
+from dissector.grammar import base, reading
 from dissector.grammar.envelopes import ASYNC_EMSMDB, EMSMDB, RFR, RPC_NAMES, RpcDef
 from dissector.grammar.names import enum_name
 from dissector.grammar.nspi import NSPI
@@ -138,7 +138,7 @@ def _fields(side: Side, envelope: RpcEnvelope, layout: base.Layout) -> None:
     """Fields, session keys and payloads of any stub, by its Layout."""
     source = envelope.message.stub
     try:
-        value, _ = base.parse(layout, source.data, big_endian=envelope.big_endian)
+        value, _ = reading.parse(layout, source.data, big_endian=envelope.big_endian)
     except base.GrammarError as error:
         side.diagnostics.append(Diagnostic(error.severity, f"{envelope.name}: {error.message}"))
         value = Container()
@@ -160,7 +160,7 @@ def _scalar(value: Any) -> Any:
 
 
 def _payloads_by_tree(side: Side, envelope: RpcEnvelope, layout: base.Layout) -> None:
-    tree = base.trace(layout, envelope.message.stub, "", big_endian=envelope.big_endian)
+    tree = reading.trace(layout, envelope.message.stub, "", big_endian=envelope.big_endian)
     for name, opener in envelope.opened.items():
         data, end = _buffer(tree, name)
         if data is not None and opener != "auxiliary":
@@ -383,7 +383,7 @@ def _is_rpc_ext2_response(data: bytes) -> bool:
 def _is_connect(opnum: int, data: bytes) -> bool:
     """Whether the stub is a user's DN and then exactly the numbers of EcDoConnect or EcDoConnectEx."""
     try:
-        value, end = base.parse(EMSMDB[opnum].request, data)
+        value, end = reading.parse(EMSMDB[opnum].request, data)
     except base.GrammarError:
         return False
     name = value.szUserDN
@@ -464,7 +464,7 @@ class RpcEnvelope:
                 [self.unread] if self.unread else [Diagnostic(Severity.NOTE, "bytes behind the status of a fault")]
             )
             return Node(name, stub, 0, len(stub), Undecoded(stub.data), diagnostics=reasons)
-        node = base.trace(self.layout, stub, self.name, big_endian=self.big_endian)
+        node = reading.trace(self.layout, stub, self.name, big_endian=self.big_endian)
         for name, opener in self.opened.items():
             data, end = _buffer(node, name)
             if data is None or end == data.offset:
@@ -489,7 +489,7 @@ class RpcEnvelope:
         if self.layout is None or self.message.fault is not None or not stub.data:
             return
         yield Pdu(f"{self.name} stub", stub.data, buffers.rebuilt(self.layout, stub.data, big_endian=self.big_endian))
-        tree = base.trace(self.layout, stub, self.name, big_endian=self.big_endian)
+        tree = reading.trace(self.layout, stub, self.name, big_endian=self.big_endian)
         for name, opener in self.opened.items():
             data, end = _buffer(tree, name)
             if data is None or end == data.offset:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from dissector.grammar.base import GrammarError, labeller_of, parse
+from dissector.grammar.base import GrammarError, labeller_of
 from dissector.grammar.elements import Element, ElementReader
 from dissector.grammar.fasttransfer import FASTTRANSFER_VALUES, UNNAMED
 from dissector.grammar.ics import Syntax
 from dissector.grammar.names import property_name, type_name
 from dissector.grammar.properties import PropertyValue
+from dissector.grammar.reading import parse
 from dissector.grammar.resume import SIGN_SIZE, resume
 from dissector.grammar.rops.oxcstor import RECEIVE_FOLDER_COLUMNS
 from dissector.node import Node, Undecoded

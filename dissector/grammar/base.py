@@ -52,7 +52,7 @@ __all__ = [
     "Bool8", "Bool16", "Choice", "Count", "Counted", "Data", "Deferred", "Enumerated", "ErrorCode", "FileTime",
     "Fixed", "Flags", "GrammarError", "Guid", "Labelled", "Layout", "MalformedError", "Multi", "Needed",
     "NoContextError", "Param", "Present", "Rest", "Rows", "RowsToEnd", "SizeOf", "Sized", "Str8", "Str16", "StrIf",
-    "Tracer", "Undecoded", "When", "WhenMore", "at_end", "build", "parse", "this", "trace",
+    "Tracer", "Undecoded", "When", "WhenMore", "at_end", "build", "this",
 ]  # fmt: skip
 
 U8, U16, U32, U64 = Int8ul, Int16ul, Int32ul, Int64ul
@@ -751,22 +751,6 @@ def at_end(stream: Any) -> bool:
     return True
 
 
-def parse(layout: Construct, data: bytes, offset: int = 0, end: int | None = None, **params: Any) -> tuple[Any, int]:
-    """Read a layout from data[offset:end]. Returns its value and the offset behind it.
-
-    params: what the layout needs from outside (see Param). Raises GrammarError where the bytes cannot be read, with
-    the offset in data; nothing else, whatever the bytes are.
-    """
-    compiled = layout.__dict__.get("_values") or warmed(layout, "_values")
-    if compiled and type(data) is bytes:
-        stop = len(data) if end is None or end > len(data) else end
-        try:
-            return compiled(data, offset, stop if stop > offset else offset, params)  # type: ignore[no-any-return]
-        except Exception:
-            forget_compiled(params)
-    return parse_interpreted(layout, data, offset, end, params)
-
-
 def parse_interpreted(
     layout: Construct, data: bytes, offset: int, end: int | None, params: dict[str, Any]
 ) -> tuple[Any, int]:
@@ -777,25 +761,6 @@ def parse_interpreted(
     except Exception as error:
         severity, message = describe(error)
         raise GrammarError(severity, message, offset + stream.tell()) from error
-
-
-def trace(
-    layout: Construct, source: ByteSource, name: str, offset: int = 0, end: int | None = None, **params: Any
-) -> Node:
-    """Read a layout from source.data[offset:end] as an annotated tree. Never raises.
-
-    The node covers what could be read; a diagnostic stands at the field where reading stopped. The caller decides what
-    becomes of the bytes behind it.
-    """
-    compiled = layout.__dict__.get("_rows") or warmed(layout, "_rows")
-    if compiled and type(source.data) is bytes:
-        size = len(source.data)
-        stop = size if end is None or end > size else end
-        try:
-            return compiled(source, name, offset, stop if stop > offset else offset, params)  # type: ignore[no-any-return]
-        except Exception:
-            forget_compiled(params)
-    return trace_interpreted(layout, source, name, offset, end, params)
 
 
 def trace_interpreted(
@@ -816,30 +781,6 @@ def trace_interpreted(
         if not getattr(error, "_noted", False):
             root.diagnose(*describe(error))
     return root
-
-
-HOT = 24
-"""How often a layout is read interpreted before it is compiled: that takes as long as some dozen readings."""
-
-
-def warmed(layout: Construct, reading: str) -> Any:
-    """The compiled reading (`_values` or `_rows`) of a layout that has been read often; False while there is none."""
-    state = layout.__dict__
-    if state.get(reading) is False:
-        return False
-    uses = state["_uses" + reading] = state.get("_uses" + reading, 0) + 1
-    if uses <= HOT:
-        return False
-    from dissector.grammar.compiler import tree_reader, value_reader
-
-    state[reading] = (tree_reader if reading == "_rows" else value_reader)(layout) or False
-    return state[reading]
-
-
-def forget_compiled(params: dict[str, Any]) -> None:
-    """Take out of the arguments what a compiled reading that gave up left there."""
-    for name in ("_origin", "_source", "_depth"):
-        params.pop(name, None)
 
 
 def build(layout: Construct, value: Any, **params: Any) -> bytes:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from dissector.grammar.base import build, decode_text, encode_text, parse, trace
+from dissector.grammar.base import build, decode_text, encode_text
 from dissector.grammar.fasttransfer import (
     FIRST_NAMED,
     IDSET_GIVEN,
@@ -25,6 +25,7 @@ from dissector.grammar.fasttransfer import (
 )  # fmt: skip
 from dissector.grammar.names import guid_name, named_property_name, property_name
 from dissector.grammar.properties import NamedTag
+from dissector.grammar.reading import parse, trace
 from dissector.node import Diagnostic, Node, Severity, Undecoded
 from dissector.source import ByteSource
 

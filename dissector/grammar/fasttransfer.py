@@ -303,14 +303,16 @@ class ValueOf(Construct):  # type: ignore[misc]
     def __init__(self, tag: Any) -> None:
         super().__init__()
         self.tag = tag
+        self.encoding: Encoding = FASTTRANSFER_VALUES
+        self.explained = EXPLAINED
 
     def choose(self, context: Container, path: str) -> Construct:
         tag = evaluate(self.tag, context)
         if tag == UNNAMED:
-            explained = EXPLAINED.get(context._params.get("after"))
+            explained = self.explained.get(context._params.get("after"))
             if explained is not None:
                 return explained
-        return FASTTRANSFER_VALUES.form(tag, path, context._params.get("named") or NO_NAMES)
+        return self.encoding.form(tag, path, context._params.get("named") or NO_NAMES)
 
     def _parse(self, stream: Any, context: Container, path: str) -> Any:
         chosen = self.choose(context, path)

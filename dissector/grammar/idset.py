@@ -31,10 +31,10 @@ from dissector.grammar.base import (
     RowsToEnd,
     Traced,
     build,
-    parse,
     this,
-)  # fmt: skip
+)
 from dissector.grammar.globset import BITMASK, END, POP, RANGE, shortest
+from dissector.grammar.reading import parse
 from dissector.model.idset import IdSet, Range, Ranges, Replica, normal, ranges_text, replica_key
 from dissector.node import Diagnostic, Node, Severity, Summary
 

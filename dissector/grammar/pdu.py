@@ -41,12 +41,11 @@ from dissector.grammar.base import (
     When,
     WhenMore,
     build,
-    parse,
     read,
     this,
-    trace,
-)  # fmt: skip
+)
 from dissector.grammar.names import enum_name, guid_name
+from dissector.grammar.reading import parse, trace
 from dissector.node import Node, Severity, undecoded
 from dissector.source import ByteSource
 

@@ -12,8 +12,9 @@ from typing import Any
 from construct import Construct
 
 from dissector.emsmdb.call import Call
-from dissector.grammar.base import GrammarError, trace
+from dissector.grammar.base import GrammarError
 from dissector.grammar.names import error_name
+from dissector.grammar.reading import trace
 from dissector.grammar.rops.base import RopDef
 from dissector.node import Diagnostic, Node, Severity, undecoded
 from dissector.session.objects import NO_HANDLE, ServerObject, Session

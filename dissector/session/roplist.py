@@ -14,7 +14,8 @@ from typing import Any
 
 from construct import Construct
 
-from dissector.grammar.base import GrammarError, parse
+from dissector.grammar.base import GrammarError
+from dissector.grammar.reading import parse
 from dissector.grammar.rops import ROPS
 from dissector.grammar.rops.base import RopDef
 from dissector.node import Diagnostic, Severity

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from dissector.grammar.base import trace
 from dissector.grammar.icstree import Gap, trace_parts
 from dissector.grammar.idset import SET_FORMS, IdsetReading, read_idset
 from dissector.grammar.names import property_name
+from dissector.grammar.reading import trace
 from dissector.grammar.resume import resume
 from dissector.model.ids import ObjectId
 from dissector.node import Node, Severity, undecoded

@@ -17,8 +17,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from dissector.grammar.base import GrammarError, build, parse
+from dissector.grammar.base import GrammarError, build
 from dissector.grammar.envelopes import MAILBOX
+from dissector.grammar.reading import parse
 from replay.errors import ReplayError
 from replay.stub.answers import Refusal, Script, StubSession
 

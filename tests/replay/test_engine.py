@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from dissector.emsmdb import buffers
-from dissector.grammar.base import build, parse
+from dissector.grammar.base import build
 from dissector.grammar.envelopes import MAILBOX
+from dissector.grammar.reading import parse
 from dissector.grammar.rops import BY_NAME
 from dissector.pipeline import dissect
 from dissector.session.objects import NO_HANDLE

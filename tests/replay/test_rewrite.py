@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from construct import Container
 
-from dissector.grammar.base import build, parse
+from dissector.grammar.base import build
+from dissector.grammar.reading import parse
 from dissector.grammar.rops import BY_NAME
 from dissector.model.ids import LongTermId, ObjectId
 from dissector.model.pcl import Xid

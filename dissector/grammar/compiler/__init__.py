@@ -3,7 +3,7 @@
 A walk over the constructs of a layout writes Python source, specialised for it: fields of fixed size are read with one
 struct call, choices are dictionaries or if-chains, counts and sizes stand in line. Two readings come of one walk:
 values, and annotated rows (see rows.py). What the walk does not know is called as a construct, at its place. Where the
-data are not as they should be the compiled reading gives up, and base.parse() and base.trace() read interpreted: so
+data are not as they should be the compiled reading gives up, and parse() and trace() (reading.py) read interpreted: so
 diagnostics are always those of the interpreted reading.
 """
 

@@ -10,7 +10,7 @@ from construct import ConstructError
 from dissector.grammar.compiler.calls import called, impossible, not_wanted, section
 from dissector.grammar.compiler.expressions import Known, fields_used
 from dissector.grammar.compiler.leaves import read_leaf
-from dissector.grammar.compiler.tables import ByTag, Columns
+from dissector.grammar.compiler.tables import UNNAMED, ByTag, Columns
 from dissector.grammar.compiler.writer import Target, Text, Writer
 
 NAMED_FROM = 0x80000000
@@ -58,13 +58,11 @@ def by_tag(w: Writer, encoding: Any, tag: Any, target: Target, want: bool) -> st
 
 def value_of(w: Writer, con: Any, target: Target, want: bool) -> str:
     """fasttransfer.ValueOf: the tag chooses, for binaries without a name the marker before them."""
-    from dissector.grammar import fasttransfer
-
     not_wanted(w, want)
     tag = w.expression(con.tag)
-    if isinstance(tag, Known) and tag.value != fasttransfer.UNNAMED:
-        return by_tag(w, fasttransfer.FASTTRANSFER_VALUES, tag, target, want)
-    table = ByTag(fasttransfer.FASTTRANSFER_VALUES, w.rows, section(target), fasttransfer.EXPLAINED)
+    if isinstance(tag, Known) and tag.value != UNNAMED:
+        return by_tag(w, con.encoding, tag, target, want)
+    table = ByTag(con.encoding, w.rows, section(target), con.explained)
     name = tag if not isinstance(tag, Known) else repr(tag.value)
     w.compiled += 1
     return called(w, table, f"{name}, P", target)

@@ -21,8 +21,8 @@ from dissector.emsmdb.buffers import (
     xored,
 )
 from dissector.grammar.auxiliary import AuxBlocks
-from dissector.grammar.base import parse
 from dissector.grammar.envelopes import RpcHeaderExt
+from dissector.grammar.reading import parse
 from dissector.node import Node, Severity, Undecoded
 from dissector.source import ByteSource, Span
 from tests.dissector.emsmdb.messages import check_tiles, notes, rop_leaf, source

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from dissector.emsmdb import Side, calls_from
 from dissector.emsmdb.buffers import pack
 from dissector.emsmdb.mapihttp import BODIES
-from dissector.grammar.base import GrammarError, build, parse
+from dissector.grammar.base import GrammarError, build
 from dissector.grammar.envelopes import MAILBOX
+from dissector.grammar.reading import parse
 from dissector.node import Node, Severity, Undecoded
 from tests.dissector.emsmdb.messages import (
     CONNECTION,
@@ -390,7 +391,7 @@ def test_damaged_bodies() -> None:
 
 
 def test_trees_are_made_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dissector.grammar.base.trace", lambda *_, **__: pytest.fail("a tree was built"))
+    monkeypatch.setattr("dissector.grammar.reading.trace", lambda *_, **__: pytest.fail("a tree was built"))
     call = http_call(request("Execute", execute_request([ROPS])), response("Execute", execute_response([ROPS])))
     assert call.response is not None
     assert call.response.payloads

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from dissector.emsmdb import Call, Side, calls_from
 from dissector.emsmdb.buffers import pack, xored
 from dissector.emsmdb.rpccalls import ASYNC_EMSMDB_UUID, EMSMDB_UUID, INTERFACES, NSPI_UUID, RFR_UUID, Known
-from dissector.grammar.base import GrammarError, build, parse
+from dissector.grammar.base import GrammarError, build
 from dissector.grammar.envelopes import ASYNC_EMSMDB, EMSMDB, RFR
 from dissector.grammar.nspi import NSPI
 from dissector.grammar.pdu import NDR64
+from dissector.grammar.reading import parse
 from dissector.node import Undecoded
 from dissector.transport.messages import RpcCall, RpcMessage
 from tests.conftest import shared
@@ -410,7 +411,7 @@ def test_damaged_stubs() -> None:
 
 
 def test_trees_are_made_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dissector.grammar.base.trace", lambda *_, **__: pytest.fail("a tree was built"))
+    monkeypatch.setattr("dissector.grammar.reading.trace", lambda *_, **__: pytest.fail("a tree was built"))
     for opnum, stub in ((2, rpc_request(ROPS)), (11, ext2_request([ROPS]))):
         call = made(rpc_exchange(opnum, stub, None))
         assert call.request is not None

@@ -7,7 +7,8 @@ from typing import Any
 from construct import Construct
 from hypothesis import strategies as st
 
-from dissector.grammar.base import GrammarError, build, parse, trace
+from dissector.grammar.base import GrammarError, build
+from dissector.grammar.reading import parse, trace
 from dissector.node import Severity
 from dissector.source import ByteSource
 from tests.dissector.grammar.rops.check import check_cover, check_truncation, check_values, diagnostics

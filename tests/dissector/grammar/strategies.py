@@ -14,7 +14,7 @@ from construct import BytesInteger, Construct, ConstructError, Container, Format
 from hypothesis import assume, reject
 from hypothesis import strategies as st
 
-from dissector.grammar import base, forms, ids, names, properties, xid
+from dissector.grammar import base, forms, ids, names, properties, reading, xid
 from dissector.grammar.base import Layout, MalformedError, When, WhenMore
 from dissector.model.ids import LongTermId, ObjectId
 from dissector.model.pcl import PredecessorChangeList, Xid
@@ -84,7 +84,7 @@ class Generator:
                 derived = True
             elif isinstance(form, base.Present):
                 written = base.build(form.subcon, self.draw(st.booleans()), **arguments(context))
-                value, derived = base.parse(form.subcon, written)[0], True
+                value, derived = reading.parse(form.subcon, written)[0], True
             elif isinstance(form, base.SizeOf | forms.Padding):
                 inner[field.name] = self.draw(st.integers(0, 5))
                 continue
@@ -125,7 +125,7 @@ class Generator:
             data = bytearray(base.build(layout, self.value(layout, context), **arguments(context)))
             for offset, marks in {} if case is None else case.marks.items():
                 data[offset : offset + len(marks[0])] = self.draw(st.sampled_from(marks))
-            value, end = base.parse(con, bytes(data), **arguments(context))
+            value, end = reading.parse(con, bytes(data), **arguments(context))
         except (ConstructError, base.GrammarError):
             reject()
         assume(0 < end == len(data))

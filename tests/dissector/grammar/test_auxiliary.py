@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dissector.grammar.auxiliary import BLOCKS, AuxBlock, AuxBlocks
-from dissector.grammar.base import Undecoded, build, parse, trace
+from dissector.grammar.base import Undecoded, build
+from dissector.grammar.reading import parse, trace
 from dissector.node import Node
 from dissector.source import ByteSource
 from tests.dissector.grammar.rops.check import check_cover, diagnostics

@@ -26,11 +26,10 @@ from dissector.grammar.base import (
     When,
     WhenMore,
     build,
-    parse,
     this,
-    trace,
 )
 from dissector.grammar.forms import Nothing
+from dissector.grammar.reading import parse, trace
 from dissector.node import Severity, Undecoded
 from dissector.source import ByteSource
 from tests.dissector.grammar.rops.check import check, check_cover, diagnostics

@@ -21,10 +21,11 @@ from dissector.grammar import (
     sortorder,
     xid,
 )
-from dissector.grammar.base import Layout, RowsToEnd, build, parse, trace
+from dissector.grammar.base import Layout, RowsToEnd, build
 from dissector.grammar.forms import ByFirst, ByMarks
 from dissector.grammar.ids import ObjectId
 from dissector.grammar.properties import TaggedPropertyValue
+from dissector.grammar.reading import parse, trace
 from dissector.source import ByteSource
 from tests.dissector.grammar.holds import any_bytes_hold, damaged_bytes_hold, made_values_hold
 from tests.dissector.grammar.rops.check import check, diagnostics

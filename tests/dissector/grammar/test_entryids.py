@@ -6,8 +6,9 @@ import uuid
 
 import pytest
 
-from dissector.grammar.base import build, trace
+from dissector.grammar.base import build
 from dissector.grammar.entryids import EntryId, FlatEntryList, SizedEntryId
+from dissector.grammar.reading import trace
 from dissector.source import ByteSource
 from tests.dissector.grammar.rops.check import check
 
@@ -58,7 +59,7 @@ def test_entry_id(raw: str, name: str, label: str) -> None:
 
 def check_whole(data: bytes) -> tuple[object, bytes]:
     """The checks of check() but for truncation: an entry id that is cut off is another kind of entry id."""
-    from dissector.grammar.base import parse
+    from dissector.grammar.reading import parse
     from tests.dissector.grammar.rops.check import check_cover, check_values, diagnostics
 
     value, end = parse(EntryId, data)

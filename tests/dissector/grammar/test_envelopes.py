@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dissector.grammar.base import Layout, build, parse, trace
+from dissector.grammar.base import Layout, build
 from dissector.grammar.envelopes import ASYNC_EMSMDB, EMSMDB, MAILBOX, RFR, RpcHeaderExt, version
+from dissector.grammar.reading import parse, trace
 from dissector.source import ByteSource
 from tests.dissector.grammar import ndr_rules  # noqa: F401  the strategies for NDR
 from tests.dissector.grammar.rops.check import check, check_cover, diagnostics

@@ -9,7 +9,7 @@ from construct import Container
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dissector.grammar.base import U32, Counted, GrammarError, Layout, Undecoded, build, parse, trace
+from dissector.grammar.base import U32, Counted, GrammarError, Layout, Undecoded, build
 from dissector.grammar.idset import (
     IDSET_REPLGUID,
     IDSET_REPLID,
@@ -19,6 +19,7 @@ from dissector.grammar.idset import (
     read_idset,
     to_idset,
 )
+from dissector.grammar.reading import parse, trace
 from dissector.model.idset import IdSet
 from dissector.node import Severity
 from dissector.source import ByteSource

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from construct import Construct, ConstructError, Container
 
-from dissector.grammar.base import Deferred, GrammarError, Layout, Rows, build, parse, this, trace
+from dissector.grammar.base import Deferred, GrammarError, Layout, Rows, build, this
 from dissector.grammar.ndr import (
     N8,
     N16,
@@ -29,6 +29,7 @@ from dissector.grammar.ndr import (
     Varying,
     VaryingBytes,
 )
+from dissector.grammar.reading import parse, trace
 from dissector.node import Node
 from dissector.source import ByteSource
 from tests.dissector.grammar.rops.check import check_cover, check_truncation, diagnostics

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from dissector.grammar.base import build, parse, trace
+from dissector.grammar.base import build
 from dissector.grammar.notifications import NotificationData
+from dissector.grammar.reading import parse, trace
 from dissector.model.ids import ObjectId
 from dissector.model.pcl import Xid
 from dissector.node import Severity, Undecoded

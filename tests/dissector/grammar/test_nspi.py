@@ -15,10 +15,11 @@ from construct import Container
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dissector.grammar.base import Layout, build, parse, trace
+from dissector.grammar.base import Layout, build
 from dissector.grammar.envelopes import RFR, BodyDef
 from dissector.grammar.ndr import N32, Unique
 from dissector.grammar.nspi import ADDRESS_BOOK, NSPI, Restriction
+from dissector.grammar.reading import parse, trace
 from dissector.source import ByteSource
 from tests.dissector.grammar import ndr_rules  # noqa: F401  the strategies for NDR
 from tests.dissector.grammar.rops.check import check_cover, diagnostics

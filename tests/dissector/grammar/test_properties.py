@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dissector.grammar.base import GrammarError, Param, Undecoded, build, parse, trace
+from dissector.grammar.base import GrammarError, Param, Undecoded, build
 from dissector.grammar.ids import ObjectId
 from dissector.grammar.properties import (
     ADDRESS_BOOK_VALUES,
@@ -27,6 +27,7 @@ from dissector.grammar.properties import (
     TaggedPropertyValue,
     TypedPropertyValue,
 )
+from dissector.grammar.reading import parse, trace
 from dissector.grammar.values import ENUMS, FLAGS, IDS
 from dissector.model.pcl import Xid
 from dissector.node import Node, Severity

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from dissector.grammar.base import build, trace
+from dissector.grammar.base import build
+from dissector.grammar.reading import trace
 from dissector.grammar.recurrence import (
     AppointmentRecurrencePattern,
     FreeBusyBlocks,

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from dissector.emsmdb.lz77 import decompress
-from dissector.grammar.base import U8, U16, Count, GrammarError, Layout, Param, Rows, build, parse, this, trace
+from dissector.grammar.base import U8, U16, Count, GrammarError, Layout, Param, Rows, build, this
 from dissector.grammar.properties import PropertyTag
+from dissector.grammar.reading import parse, trace
 from dissector.grammar.rops import ROPS
 from dissector.grammar.rows import ModifyRecipientRow, OpenRecipientRow, ReadRecipientRow, TypedString
 from dissector.node import Severity

@@ -5,8 +5,8 @@ from compressed_rtf import compress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dissector.grammar.base import trace
 from dissector.grammar.blobs import RtfCompressed
+from dissector.grammar.reading import trace
 from dissector.grammar.rtf import derived_text, rtf_of
 from dissector.source import ByteSource
 from dissector.views.text import tree_lines

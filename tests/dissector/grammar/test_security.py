@@ -6,7 +6,8 @@ import struct
 
 import pytest
 
-from dissector.grammar.base import GrammarError, build, parse, trace
+from dissector.grammar.base import GrammarError, build
+from dissector.grammar.reading import parse, trace
 from dissector.grammar.security import Ace, Acl, NtSecurityDescriptor, SecurityDescriptor, Sid
 from dissector.source import ByteSource
 from tests.dissector.grammar.rops.check import check, check_cover, diagnostics

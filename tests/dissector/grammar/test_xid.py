@@ -6,7 +6,8 @@ import uuid
 
 import pytest
 
-from dissector.grammar.base import build, parse, trace
+from dissector.grammar.base import build
+from dissector.grammar.reading import parse, trace
 from dissector.grammar.rops.oxcfxics import IMPORT_DELETES
 from dissector.grammar.xid import PredecessorChangeList
 from dissector.model.pcl import Xid

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dissector.grammar.base import parse
+from dissector.grammar.reading import parse
 from dissector.grammar.restrictions import Restriction
 from dissector.model.ids import ObjectId
 from dissector.model.idset import IdSet

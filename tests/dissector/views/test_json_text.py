@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dissector.grammar import base
+from dissector.grammar import reading
 from dissector.grammar.base import U8, U16, U32, Bool8, Data, Enumerated, Guid, Layout, Rows, Str16, When, build, this
 from dissector.grammar.compiler import stream as compiled
 from dissector.grammar.compiler import units
@@ -30,7 +30,7 @@ CAPTURES = [*sorted((ROOT / "captures").glob("*.pcap")), *captures_in("real", "g
 
 @pytest.fixture(autouse=True)
 def hot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "HOT", 0)
+    monkeypatch.setattr(reading, "HOT", 0)
     monkeypatch.setattr(units, "HOT_COLUMNS", 0)
     monkeypatch.setattr(compiled, "HOT", 0)
 
@@ -111,7 +111,7 @@ LAYOUT = Layout(
 
 @given(st.data())
 def test_layouts_in_frames_of_any_size(data: st.DataObject) -> None:
-    base.HOT = 0
+    reading.HOT = 0
     count = data.draw(st.integers(0, 3))
     rows = [
         {"Size": len(raw), "Data": raw}
@@ -126,22 +126,22 @@ def test_layouts_in_frames_of_any_size(data: st.DataObject) -> None:
     })  # fmt: skip
     shift = data.draw(st.integers(0, 5))
     source = located(bytes(shift) + raw, data.draw(st.integers(1, 60)))
-    check(base.trace(LAYOUT, source, "PDU", shift))
-    check(base.trace(LAYOUT, source.derive("rest", shift, len(raw)), 'a "name"'))
-    check(base.trace(LAYOUT, ByteSource("typed", raw), "PDU"))
+    check(reading.trace(LAYOUT, source, "PDU", shift))
+    check(reading.trace(LAYOUT, source.derive("rest", shift, len(raw)), 'a "name"'))
+    check(reading.trace(LAYOUT, ByteSource("typed", raw), "PDU"))
     cut = data.draw(st.integers(0, len(raw)))
-    check(base.trace(LAYOUT, source, "PDU", shift, shift + cut))
+    check(reading.trace(LAYOUT, source, "PDU", shift, shift + cut))
 
 
 def test_blocks_that_map_as_a_whole() -> None:
     raw = build(TaggedPropertyValue, {"PropertyTag": 0x0037001F, "PropertyValue": 'Gr\u00fc\u00dfe "\\\ud800'})
     block = located(bytes(50), 20).derive("plain", 10, 30, raw)
-    check(base.trace(TaggedPropertyValue, block, "value"))
+    check(reading.trace(TaggedPropertyValue, block, "value"))
 
 
 def test_nodes_that_were_changed_after_they_were_read() -> None:
     source = located(build(TaggedPropertyValue, {"PropertyTag": 0x0E070003, "PropertyValue": 1}))
-    tree = base.trace(TaggedPropertyValue, source, "value")
+    tree = reading.trace(TaggedPropertyValue, source, "value")
     tree.diagnose(Severity.NOTE, 'a "remark"')
     tree.labeller = None
     check(tree)

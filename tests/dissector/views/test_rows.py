@@ -1,4 +1,4 @@
-from dissector.grammar.base import parse
+from dissector.grammar.reading import parse
 from dissector.grammar.rops.oxcnotif import NOTIFY
 from dissector.grammar.rops.oxctabl import QUERY_ROWS, SET_COLUMNS
 from dissector.session.exchange import Rop, RopSide

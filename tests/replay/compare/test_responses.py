@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from dissector.grammar.base import build, parse
+from dissector.grammar.base import build
+from dissector.grammar.reading import parse
 from dissector.grammar.rops import BY_NAME
 from dissector.model.ids import ObjectId
 from dissector.model.pcl import Xid

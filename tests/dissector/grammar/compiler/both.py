@@ -11,7 +11,7 @@ from typing import Any
 
 from construct import Construct
 
-from dissector.grammar import base
+from dissector.grammar import base, reading
 from dissector.grammar.compiler import tree_reader, units, value_reader
 from dissector.node import Node, brief
 from dissector.source import ByteSource
@@ -128,7 +128,7 @@ def same_tree(made: Node, wanted: Node, place: str) -> None:
 
 
 def install() -> None:
-    """Put both readings in place of base.parse and base.trace. To be called before other modules are imported."""
+    """Put both readings in place of reading.parse and reading.trace. To be called before other modules are imported."""
 
     def parse(layout: Construct, data: bytes, offset: int = 0, end: int | None = None, **params: Any) -> Any:
         found = parse_both(layout, data, offset, end, params)
@@ -141,4 +141,4 @@ def install() -> None:
     ) -> Node:
         return trace_both(layout, source, name, offset, end, params)
 
-    base.parse, base.trace = parse, trace
+    reading.parse, reading.trace = parse, trace

@@ -13,13 +13,14 @@ from construct import Construct, this
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dissector.grammar import base, blobs, entryids, restrictions, search
-from dissector.grammar.base import F32, U8, U16, U32, Data, Layout, Rows, Sized, Str8, Text, build, decode_text, parse
+from dissector.grammar import base, blobs, entryids, reading, restrictions, search
+from dissector.grammar.base import F32, U8, U16, U32, Data, Layout, Rows, Sized, Str8, Text, build, decode_text
 from dissector.grammar.compiler import explain, write
 from dissector.grammar.compiler.expressions import Unsupported
 from dissector.grammar.compiler.runtime import text, utf_16
 from dissector.grammar.fasttransfer import FASTTRANSFER_VALUES
 from dissector.grammar.properties import ADDRESS_BOOK_VALUES, EXTENDED_VALUES, ROP_VALUES, PropertyValue
+from dissector.grammar.reading import parse
 from dissector.grammar.rops import ROPS
 from dissector.pipeline import dissect
 from dissector.source import ByteSource
@@ -202,36 +203,36 @@ def outcome(layout: Construct, data: bytes) -> Any:
     ],
 )
 def test_hot_layouts_read_as_cold_ones(raw: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "HOT", 3)
+    monkeypatch.setattr(reading, "HOT", 3)
     layout, data = layout_of_its_own(), bytes.fromhex(raw)
     cold = outcome(layout, data)
-    cold_tree = list(base.trace(layout, ByteSource("cold", data), "PDU").walk())
+    cold_tree = list(reading.trace(layout, ByteSource("cold", data), "PDU").walk())
     for _ in range(5):
         outcome(layout, data)
-        base.trace(layout, ByteSource("hot", data), "PDU")
+        reading.trace(layout, ByteSource("hot", data), "PDU")
     assert layout.__dict__["_values"]
     assert layout.__dict__["_rows"]
     assert outcome(layout, data) == cold
-    hot_tree = list(base.trace(layout, ByteSource("hot", data), "PDU").walk())
+    hot_tree = list(reading.trace(layout, ByteSource("hot", data), "PDU").walk())
     assert [(one.name, one.offset, one.length, one.value, one.label, one.diagnostics) for one in hot_tree] == [
         (one.name, one.offset, one.length, one.value, one.label, one.diagnostics) for one in cold_tree
     ]
 
 
 def test_arguments_are_as_they_were_when_the_compiled_reading_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "HOT", 0)
+    monkeypatch.setattr(reading, "HOT", 0)
     deep = b"\x02" * 60 + b"\xff"  # NOT(NOT(...(no restriction)))
     wanted = trace_both(restrictions.Restriction, ByteSource("deep", deep), "PDU", 0, None, {})
-    made = base.trace(restrictions.Restriction, ByteSource("deep", deep), "PDU")
+    made = reading.trace(restrictions.Restriction, ByteSource("deep", deep), "PDU")
     assert [(one.name, one.offset, one.length, one.diagnostics) for one in made.walk()] == [
         (one.name, one.offset, one.length, one.diagnostics) for one in wanted.walk()
     ]
 
 
 def test_the_children_of_a_compiled_tree_are_made_when_they_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "HOT", 0)
+    monkeypatch.setattr(reading, "HOT", 0)
     layout = Layout("Number" / U16, "Data" / Data(this.Number))
-    tree: Any = base.trace(layout, ByteSource("lazy", b"\2\0ab"), "PDU")
+    tree: Any = reading.trace(layout, ByteSource("lazy", b"\2\0ab"), "PDU")
     assert tree.rows is not None
     assert [child.name for child in tree.children] == ["Number", "Data"]
     assert tree.rows is None
@@ -240,7 +241,7 @@ def test_the_children_of_a_compiled_tree_are_made_when_they_are_looked_at(monkey
 
 
 def test_other_kinds_of_bytes_are_read_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "HOT", 0)
+    monkeypatch.setattr(reading, "HOT", 0)
     layout = Layout("Text" / Str8)
     assert parse(layout, b"ab\0") == parse(layout, bytearray(b"ab\0")) == parse(layout, memoryview(b"ab\0"))  # type: ignore[arg-type]
 

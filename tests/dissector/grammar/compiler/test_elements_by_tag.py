@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dissector.grammar import base
+from dissector.grammar import reading
 from dissector.grammar.base import trace_interpreted
 from dissector.grammar.compiler import stream as compiled
 from dissector.grammar.compiler.stream import element_tree, kinds
@@ -91,10 +91,10 @@ def test_any_value_of_any_type(prop_id: int, kind: int, raw: bytes) -> None:
 
 
 def test_trees_of_elements_do_not_depend_on_how_often_a_tag_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "HOT", 0)
+    monkeypatch.setattr(reading, "HOT", 0)
     data = stream(full_change())
     source = ByteSource("made", data)
-    base.trace(PropValue, source, "first", 4)
+    reading.trace(PropValue, source, "first", 4)
     assert PropValue.__dict__["_rows"]
     hot = [trace_element(source, element, after=after) for element, after in elements(data)]
     monkeypatch.setitem(PropValue.__dict__, "_rows", False)

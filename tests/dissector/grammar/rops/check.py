@@ -8,7 +8,8 @@ from typing import Any
 
 from construct import Construct
 
-from dissector.grammar.base import GrammarError, build, parse, trace
+from dissector.grammar.base import GrammarError, build
+from dissector.grammar.reading import parse, trace
 from dissector.node import Node, Severity, Undecoded
 from dissector.source import ByteSource
 from tests.dissector.grammar.compiler.both import parse_both, trace_both

@@ -2,7 +2,8 @@
 
 import pytest
 
-from dissector.grammar.base import build, trace
+from dissector.grammar.base import build
+from dissector.grammar.reading import trace
 from dissector.grammar.rops import oxcfold as fold
 from dissector.grammar.rops.base import NULL_DESTINATION, RopDef
 from dissector.model.ids import ObjectId

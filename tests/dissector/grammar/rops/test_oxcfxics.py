@@ -2,7 +2,8 @@ import uuid
 
 import pytest
 
-from dissector.grammar.base import build, parse, trace
+from dissector.grammar.base import build
+from dissector.grammar.reading import parse, trace
 from dissector.grammar.rops import oxcfxics as ics
 from dissector.model.ids import LongTermId, ObjectId
 from dissector.model.pcl import Xid

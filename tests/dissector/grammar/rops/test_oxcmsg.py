@@ -2,7 +2,8 @@
 
 import pytest
 
-from dissector.grammar.base import GrammarError, build, parse, trace
+from dissector.grammar.base import GrammarError, build
+from dissector.grammar.reading import parse, trace
 from dissector.grammar.rops import oxcmsg as msg
 from dissector.model.ids import ObjectId
 from dissector.node import Severity

@@ -1,6 +1,6 @@
 """Permission ROPs. Bytes written by hand from the layouts of [MS-OXCROPS] 2.2.10."""
 
-from dissector.grammar.base import trace
+from dissector.grammar.reading import trace
 from dissector.grammar.rops import oxcperm
 from dissector.source import ByteSource
 from tests.dissector.grammar.rops.check import check

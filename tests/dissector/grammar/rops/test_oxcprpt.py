@@ -1,6 +1,7 @@
 import pytest
 
-from dissector.grammar.base import GrammarError, build, parse, trace
+from dissector.grammar.base import GrammarError, build
+from dissector.grammar.reading import parse, trace
 from dissector.grammar.rops import oxcprpt as prpt
 from dissector.node import Severity
 from dissector.source import ByteSource

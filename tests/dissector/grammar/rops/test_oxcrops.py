@@ -1,6 +1,7 @@
 import pytest
 
-from dissector.grammar.base import build, parse, trace
+from dissector.grammar.base import build
+from dissector.grammar.reading import parse, trace
 from dissector.grammar.rops import oxcrops as rops
 from dissector.node import Severity, Undecoded
 from dissector.source import ByteSource

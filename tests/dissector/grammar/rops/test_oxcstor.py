@@ -5,7 +5,8 @@ import uuid
 
 import pytest
 
-from dissector.grammar.base import GrammarError, build, parse, trace
+from dissector.grammar.base import GrammarError, build
+from dissector.grammar.reading import parse, trace
 from dissector.grammar.rops import oxcstor as stor
 from dissector.grammar.rops.base import WRONG_SERVER
 from dissector.model.ids import LongTermId, ObjectId

@@ -1,6 +1,7 @@
 import pytest
 
-from dissector.grammar.base import GrammarError, build, parse, trace
+from dissector.grammar.base import GrammarError, build
+from dissector.grammar.reading import parse, trace
 from dissector.grammar.rops import oxctabl as tabl
 from dissector.model.ids import ObjectId
 from dissector.node import Severity, Undecoded

@@ -1,6 +1,7 @@
 """Transport ROPs. Bytes written by hand from the layouts of [MS-OXCROPS] 2.2.7."""
 
-from dissector.grammar.base import build, parse, trace
+from dissector.grammar.base import build
+from dissector.grammar.reading import parse, trace
 from dissector.grammar.rops import oxomsg
 from dissector.model.ids import ObjectId
 from dissector.node import Severity

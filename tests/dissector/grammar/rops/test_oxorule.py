@@ -1,6 +1,6 @@
 """Rule ROPs. Bytes: published examples (as said), else written by hand from [MS-OXCROPS] 2.2.11."""
 
-from dissector.grammar.base import trace
+from dissector.grammar.reading import trace
 from dissector.grammar.rops import oxorule
 from dissector.source import ByteSource
 from tests.dissector.grammar.rops.check import check

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dissector.grammar import base, forms, ids, properties
-from dissector.grammar.base import build, parse, trace
+from dissector.grammar.base import build
 from dissector.grammar.names import rows as name_rows
+from dissector.grammar.reading import parse, trace
 from dissector.grammar.rops import BY_NAME, MODULES, ROPS
 from dissector.grammar.rops.base import RopDef
 from dissector.node import Severity
