@@ -11,6 +11,7 @@ from dissector.session.objects import Session
 from dissector.session.streams import Streams
 from replay.compare.changes import Listener
 from replay.edits import edited
+from replay.errors import ReplayError
 from replay.known import Known, Mailbox
 from replay.needs import Key
 from replay.steps import PlannedRop, Step, special_folder
@@ -63,7 +64,11 @@ class Planner:
         for step in known.plan(exchange, self._choice, ended):
             for rop in step.rops:
                 if rop.key in self._edits and rop.value is not None:
-                    rop.value = edited(rop.value, self._edits[rop.key])
+                    try:
+                        rop.value = edited(rop.value, self._edits[rop.key])
+                    except ReplayError as error:
+                        where = f"exchange {rop.key[0]}, rop {rop.key[1]}, {rop.name}"
+                        raise ReplayError(f"{where}: {error}") from error
             yield step
 
     def _known(self, session: Session) -> Known:

@@ -48,6 +48,17 @@ class Plan:
     unsupplied: set[tuple[int, str]] = field(default_factory=set)
     """Supplied ROPs (exchange, name) that are not to be sent."""
     edits: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    names: dict[Key, str] = field(default_factory=dict)
+    """What the plan calls the ROPs of the capture."""
+
+    def check(self, steps: Iterable[Step]) -> None:
+        """Raise ReplayError where the plan does not fit its capture: before anything is sent."""
+        found = {rop.key: rop.name for step in steps if not step.supplied for rop in step.rops}
+        for key, name in self.names.items():
+            if key not in found:
+                raise ReplayError(f"the plan names exchange {key[0]}, rop {key[1]}: the capture has none")
+            if found[key] != name:
+                raise ReplayError(f"the plan calls exchange {key[0]}, rop {key[1]} {name}: it is {found[key]}")
 
     def choice(self, more: Choice | None = None) -> Choice:
         """Why a ROP is not sent; `more` refuses others."""
@@ -233,6 +244,7 @@ def _read_rop(made: Plan, rop: dict[str, Any], exchange: int, supplied: bool, wh
     key = (exchange, rop.get("rop", 0))
     if not isinstance(key[1], int):
         raise ReplayError(f"{where}: rop is to be a number")
+    made.names[key] = name
     if action == "skip":
         made.refused[key] = str(rop.get("why") or NOT_CHOSEN)
         return

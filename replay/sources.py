@@ -83,6 +83,11 @@ class Source:
         choice = choice_of(keys, may_write=may_write)
         if self.plan is not None:
             choice = self.plan.choice(choice)
+        if self.plan is None:
+            with self.opened() as dissection:
+                yield Planner(choice).steps(dissection.exchanges())
+            return
         with self.opened() as dissection:
-            steps = Planner(choice, self.plan.edits if self.plan is not None else None).steps(dissection.exchanges())
-            yield self.plan.kept(steps) if self.plan is not None else steps
+            self.plan.check(Planner(choice, self.plan.edits).steps(dissection.exchanges()))
+        with self.opened() as dissection:
+            yield self.plan.kept(Planner(choice, self.plan.edits).steps(dissection.exchanges()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 import uuid
 from pathlib import Path
@@ -230,6 +231,29 @@ def test_an_edited_plan_is_what_is_sent(tmp_path: Path) -> None:
     assert [rop.reason for step in steps for rop in step.rops if rop.name == "RopModifyRecipients"] == [
         "no recipients today"
     ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ('name = "RopLogon"', 'name = "RopRelease"', "calls exchange 2, rop 1 RopRelease: it is RopLogon"),
+        ("exchange = 113", "exchange = 999", "names exchange 999, rop 1: the capture has none"),
+        (
+            '{rop = 1, name = "RopSetProperties"',
+            '{rop = 1, set = {"PropertyValues.PidTagNope" = 1}, name = "RopSetProperties"',
+            "exchange 32, rop 1, RopSetProperties: set 'PropertyValues.PidTagNope': no row is called PidTagNope",
+        ),
+    ],
+)
+def test_a_plan_that_does_not_fit_its_capture_is_told_before_anything_is_sent(
+    tmp_path: Path, before: str, after: str, words: str
+) -> None:
+    file = written(tmp_path)
+    text = file.read_text("utf-8")
+    assert before in text
+    file.write_text(text.replace(before, after, 1), "utf-8")
+    with pytest.raises(ReplayError, match=re.escape(words)), Source.of(str(file)).steps(Selection()):
+        pytest.fail("it is run")
 
 
 @needs_outlook
