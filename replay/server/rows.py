@@ -71,7 +71,8 @@ def values_of(
             value = value.fetch()
         if in_table:
             value = _cut(kind, value, codec)
-        answers.append((kind, on_wire(tag & ~0xFFFF | kind, value, codec)))
+        known_by = 0 if tag & 0xFFFF == UNSPECIFIED else tag & ~0xFFFF  # a row with types is laid out by them alone
+        answers.append((kind, on_wire(known_by | kind, value, codec)))
     return answers
 
 

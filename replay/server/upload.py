@@ -33,11 +33,15 @@ from replay.server.properties import Properties
 from replay.server.session import FolderObject, MessageObject
 from replay.server.syncstate import READ as READ_SET
 from replay.server.syncstate import SEEN, SEEN_FAI, StateUpload, SyncContext, ids_of
+from replay.server.values import BINARY, STRING, TIME
 
 SOURCE_KEY, PARENT_KEY, MODIFIED, CHANGE_KEY, PREDECESSORS, NAME = 0x65E0, 0x65E1, 0x3008, 0x65E2, 0x65E3, 0x3001
 MESSAGE_VALUES = (SOURCE_KEY, MODIFIED, CHANGE_KEY, PREDECESSORS)
 FOLDER_VALUES = (PARENT_KEY, SOURCE_KEY, MODIFIED, CHANGE_KEY, PREDECESSORS, NAME)
 """The properties of an import, in the order they have to have."""
+
+KINDS = {MODIFIED: TIME, NAME: STRING}
+"""Types of those that are no keys or lists of keys."""
 
 ASSOCIATED, FAIL_ON_CONFLICT = 0x10, 0x40
 """ImportFlag."""
@@ -75,8 +79,9 @@ class SyncUpload(SyncContext):
 
 
 def in_order(values: Pairs, wanted: tuple[int, ...]) -> list[Any]:
-    """The values of exactly these properties in exactly this order, else ecInvalidParam."""
-    if tuple(prop_id for prop_id, _, _ in values) != wanted:
+    """The values of exactly these properties in exactly this order and of the right types, else ecInvalidParam."""
+    tags = [(prop_id, KINDS.get(prop_id, BINARY)) for prop_id in wanted]
+    if [(prop_id, kind) for prop_id, kind, _ in values] != tags:
         raise RopError(INVALID_PARAMETER)
     return [value for _, _, value in values]
 

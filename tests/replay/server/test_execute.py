@@ -241,6 +241,43 @@ def seeds(client: Client, logon: Any) -> list[bytes]:
                              MessageIds=[(1, 5), (1, 60)]),
         client.request_bytes("RopModifyRules", InputHandleIndex=1, ModifyRulesFlags=1, RulesData=[
             {"RuleDataFlags": 1, "PropertyValues": [{"PropertyTag": 0x6682001F, "PropertyValue": "rule"}]}]),
+        client.request_bytes("RopSortTable", InputHandleIndex=6, SortTableFlags=0, CategoryCount=1, ExpandedCount=1,
+                             SortOrders=[{"PropertyTag": 0x0037001F, "Order": 0},
+                                         {"PropertyTag": 0x0E060040, "Order": 4},
+                                         {"PropertyTag": 0x0E070003, "Order": 1}]),
+        client.request_bytes("RopQueryRows", InputHandleIndex=6, QueryRowsFlags=0, ForwardRead=True, RowCount=10),
+        client.request_bytes("RopCollapseRow", InputHandleIndex=6, CategoryId=(2, 1)),
+        client.request_bytes("RopExpandRow", InputHandleIndex=6, MaxRowCount=5, CategoryId=(2, 1)),
+        client.request_bytes("RopGetCollapseState", InputHandleIndex=6, RowId=(2, 1), RowInstanceNumber=0),
+        client.request_bytes("RopSetCollapseState", InputHandleIndex=6, CollapseState=b'{"row": [1, 0], "open": []}'),
+        client.request_bytes("RopLockRegionStream", InputHandleIndex=5, RegionOffset=0, RegionSize=9, LockFlags=0),
+        client.request_bytes("RopUnlockRegionStream", InputHandleIndex=5, RegionOffset=0, RegionSize=9, LockFlags=0),
+        client.request_bytes("RopEmptyFolder", InputHandleIndex=1, WantAsynchronous=True, WantDeleteAssociated=True),
+        client.request_bytes("RopProgress", InputHandleIndex=1, WantCancel=False),
+        client.request_bytes("RopSynchronizationConfigure", InputHandleIndex=1, OutputHandleIndex=9,
+                             SynchronizationType=1, SendOptions=1, SynchronizationFlags=0x8039, RestrictionData=None,
+                             SynchronizationExtraFlags=7, PropertyTags=[0x10130102]),
+        client.request_bytes("RopSynchronizationUploadStateStreamBegin", InputHandleIndex=9, StateProperty=0x67960102,
+                             TransferBufferSize=32),
+        client.request_bytes("RopSynchronizationUploadStateStreamContinue", InputHandleIndex=9,
+                             StreamData=uuid.UUID(int=3).bytes_le + b"\x06\0\0\0\0\0\x05\x52" + bytes(8)),
+        client.request_bytes("RopSynchronizationUploadStateStreamEnd", InputHandleIndex=9),
+        client.request_bytes("RopFastTransferSourceGetBuffer", InputHandleIndex=9, BufferSize=0x4000),
+        client.request_bytes("RopSynchronizationOpenCollector", InputHandleIndex=1, OutputHandleIndex=10,
+                             IsContentsCollector=True),
+        client.request_bytes("RopSynchronizationImportMessageChange", InputHandleIndex=10, OutputHandleIndex=11,
+                             ImportFlag=0, PropertyValues=[
+                                 {"PropertyTag": 0x65E00102, "PropertyValue": bytes(15) + b"\1" + bytes(5) + b"\1"},
+                                 {"PropertyTag": 0x30080040, "PropertyValue": 133_000_000_000_000_000},
+                                 {"PropertyTag": 0x65E20102, "PropertyValue": bytes(15) + b"\1" + bytes(5) + b"\1"},
+                                 {"PropertyTag": 0x65E30102,
+                                  "PropertyValue": b"\x16" + bytes(15) + b"\1" + bytes(5) + b"\1"}]),
+        client.request_bytes("RopSaveChangesMessage", InputHandleIndex=11, ResponseHandleIndex=11, SaveFlags=2),
+        client.request_bytes("RopSynchronizationGetTransferState", InputHandleIndex=10, OutputHandleIndex=12),
+        client.request_bytes("RopFastTransferSourceGetBuffer", InputHandleIndex=12, BufferSize=0xBABE,
+                             MaximumBufferSize=0x4000),
+        client.request_bytes("RopFastTransferSourceCopyTo", InputHandleIndex=3, OutputHandleIndex=13, Level=0,
+                             CopyFlags=0, SendOptions=1, PropertyTags=[]),
     ]  # fmt: skip
 
 
@@ -280,7 +317,7 @@ def test_mutated_rops(server: RunningServer, caplog: pytest.LogCaptureFixture, s
                 chosen[index] = mutated(rng, good[index])
             if rng.random() < 0.3:
                 rng.shuffle(chosen)
-            handles = [logon["Handle"], *([NONE] * 8)]
+            handles = [logon["Handle"], *([NONE] * 13)]
             buffer = buffers.pack([rop_buffer(b"".join(chosen), handles)])
             answer = client.raw(buffer, flags=rng.choice((3, 7)), max_out=rng.choice((0x10008, 0x40000, 3000, 500)))
             if answer["ErrorCode"] == 0:
@@ -302,7 +339,7 @@ def test_mutated_single_rops(server: RunningServer, caplog: pytest.LogCaptureFix
         client.connect()
         logon = client.logon()
         base = seeds(client, logon)
-        opened = client.execute(b"".join(base), [logon["Handle"], *([NONE] * 8)])[0][1]
+        opened = client.execute(b"".join(base), [logon["Handle"], *([NONE] * 13)])[0][1]
         for _ in range(30):
             for one in base:
                 client.raw(buffers.pack([rop_buffer(mutated(rng, one), opened)]))
@@ -315,7 +352,7 @@ def test_mutated_bodies(server: RunningServer, caplog: pytest.LogCaptureFixture)
     with Client(server) as client:
         client.connect()
         logon = client.logon()
-        payload = rop_buffer(b"".join(seeds(client, logon)[:4]), [logon["Handle"], *[NONE] * 8])
+        payload = rop_buffer(b"".join(seeds(client, logon)[:4]), [logon["Handle"], *[NONE] * 13])
         buffer = buffers.pack([payload], compress=True, xor=True)
         body = build(
             MAILBOX["Execute"].request,

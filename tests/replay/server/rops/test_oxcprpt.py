@@ -209,3 +209,16 @@ def test_subjects(client: Client, logon: Any, message: int) -> None:
     assert client.get(message, *tags) == ["AW: normal", "AW: ", "normal"]
     client.set(message, (0x0037001F, "RE: other"))
     assert client.get(message, *tags) == ["RE: other", "RE: ", "other"]
+
+
+def test_every_property_without_naming_its_type(client: Client, logon: Any, inbox: int) -> None:
+    """Also those whose value the grammar knows a structure of: ids, keys, entry ids, flags."""
+    message = client.create_message(logon["Handle"], logon["FolderIds"]["Inbox"])
+    client.save(message)
+    attachment = client.call("RopCreateAttachment", message)["Handle"]
+    for thing in (logon["Handle"], inbox, message, attachment):
+        tags = client.call("RopGetPropertiesList", thing)["PropertyTags"]
+        assert len(tags) > 5
+        for tag in tags:
+            (typed,), (untyped,) = client.get(thing, tag), client.get(thing, tag & ~0xFFFF)
+            assert isinstance(typed, Error) == isinstance(untyped, Error), hex(tag)
