@@ -436,10 +436,10 @@ def partial_of_unknown(case: Case, record: SyncRecord, origin: Origin) -> Iterat
 )  # fmt: skip
 def told_twice(case: Case, record: SyncRecord, origin: Origin) -> Iterator[Hit]:
     """One object is reported as changed and deleted, or once more for its read state."""
-    if record.direction != "download":
+    read, gone = record.read | record.unread, record.gone
+    if record.direction != "download" or not (read or gone):
         return
     changed = IdSet.of([one.id for one in record.changes if one.id is not None])
-    read, gone = record.read | record.unread, record.gone
     pairs = (
         ("changed and deleted", changed & gone),
         ("deleted, and its read state changed", read & gone),

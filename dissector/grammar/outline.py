@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from struct import Struct
-from typing import NamedTuple
+from typing import TypeAlias
 
 from dissector.grammar.fasttransfer import MARKER
 from dissector.grammar.quick import UNREAD, quick
@@ -47,42 +47,31 @@ NEAR = 4096
 _ALL = Steps()
 
 
-class Sought(NamedTuple):
-    """found: whether what follows the body was found; at: where that is, or where to look on when more has come."""
-
-    found: bool
-    at: int
+Head: TypeAlias = tuple[int, int, list[tuple[int, bytes]], int | None]
+"""A message's header in one piece: the offset of IncrSyncChg, the one behind IncrSyncMessage, tags and value bytes of
+its properties, and the size that the progress marker before it gave."""
 
 
-class Head(NamedTuple):
-    """A message's header in one piece. offset: of IncrSyncChg; at: behind IncrSyncMessage. properties: tag and value
-    bytes; announced: the size that the progress marker before it gave.
+def following(data: bytes, at: int, end: int | None = None) -> tuple[bool, int]:
+    """Whether what follows the body in which data[at:end] begins was found; where it is, or where to look on when more
+    has come.
     """
-
-    offset: int
-    at: int
-    properties: list[tuple[int, bytes]]
-    announced: int | None
-
-
-def following(data: bytes, at: int, end: int | None = None) -> Sought:
-    """What follows the body in which data[at:end] begins."""
     if end is None:
         end = len(data)
     found = _SIGN.search(data, at, end)
     if found is None:
         cut = data.rfind(_GROUP_INFO, max(at, end - NEAR), end)
         if cut >= 0 and (cut + 12 > end or cut + 12 + _U32(data, cut + 8)[0] > end - LONGEST):
-            return Sought(False, cut)  # what the mapping of property groups is for stands in the next chunk
-        return Sought(False, max(at, end - LONGEST + 1))
+            return False, cut  # what the mapping of property groups is for stands in the next chunk
+        return False, max(at, end - LONGEST + 1)
     start = found.start()
     if data[start + 2 : start + 4] == b"\0\0":
-        return Sought(True, start - 4)
+        return True, start - 4
     if data[start + 2] in _PARTIAL:  # a mapping of property groups may stand before it
         before = data.rfind(_GROUP_INFO, at, start)
         if before >= 0 and before + 12 <= start and before + 12 + _U32(data, before + 8)[0] == start:
-            return Sought(True, before)
-    return Sought(True, start)
+            return True, before
+    return True, start
 
 
 def goes_on(tail: bytes, begin: bytes) -> bool:
@@ -115,7 +104,7 @@ def head(data: bytes, at: int) -> Head | None:
     end, _ = run(data, at + 4, _ALL, properties, EVERY)
     if end + 4 > size or _U32(data, end)[0] != _MESSAGE:
         return None
-    return Head(at, end + 4, properties, announced)
+    return at, end + 4, properties, announced
 
 
 def subject_near(data: bytes, at: int, end: int) -> str | None:

@@ -7,7 +7,7 @@ tells about, so memory does not grow with the stream.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -16,8 +16,9 @@ from dissector.grammar.elements import Element, ElementReader
 from dissector.grammar.fasttransfer import MARKER
 from dissector.grammar.ics import PLAIN, PROPERTY, Step, Syntax
 from dissector.grammar.idset import SET_FORMS, IdsetReading, read_idset
+from dissector.grammar.names import property_name
 from dissector.grammar.outline import LONGEST, NEAR, following, goes_on, head, last_end, subject_near
-from dissector.grammar.quick import UNREAD, quick
+from dissector.grammar.quick import READERS, UNREAD, quick
 from dissector.grammar.skim import EVERY, Steps, comes, skim, skim_body, skim_parts, step_over
 from dissector.node import Diagnostic, Severity, Undecoded
 
@@ -116,6 +117,12 @@ _PARTS: Mapping[str, tuple[int, int, int]] = {
 """Parts that are passed over as a whole: the markers round them, and how many properties they have at least."""
 _CHANGE, _MESSAGE = MARKER["IncrSyncChg"], MARKER["IncrSyncMessage"]
 _ASSOCIATED = 0x67AA000B
+_HEADER: Mapping[int, tuple[str, Callable[[bytes], Any]]] = {
+    tag: (property_name(tag), read) for tag, read in READERS.items()
+}
+"""Names and readers of the properties of a header that are plain."""
+_FAI = "PidTagAssociated"
+_ODD: tuple[str, Callable[[bytes], Any]] = "", lambda raw: UNREAD
 _NAMES: dict[int, str] = {}
 """Names of header properties by tag, as they are met."""
 _FOLDERS = ("folderContent", "folderContentNoDelProps")
@@ -174,7 +181,7 @@ class StoryReader:
         tail = reader.waiting[reader.at :]
         if goes_on(tail, data[start : start + LONGEST]):
             return 0
-        count = following(data, start, end).at - start
+        count = following(data, start, end)[1] - start
         self.passed += len(tail) + count
         reader.skip(len(tail) + count)
         return count
@@ -279,33 +286,32 @@ class StoryReader:
         data, base = reader.waiting, reader.base
         at = reader.at
         while True:
-            sought = following(data, at)
+            found, next_at = following(data, at)
             if not self._looked:
-                item.subject = item.subject or subject_near(data, at, sought.at)
-                self._looked = bool(item.subject) or sought.found or sought.at - at > NEAR
-            self._seeking = not sought.found
+                item.subject = item.subject or subject_near(data, at, next_at)
+                self._looked = found or bool(item.subject) or next_at - at > NEAR
+            self._seeking = not found
             if not self._looked:
                 break  # the subject may come yet
-            self.passed += sought.at - at
-            at = sought.at
-            begun = head(data, at) if sought.found else None
+            self.passed += next_at - at
+            at = next_at
+            begun = head(data, at) if found else None
             if begun is None:
                 break
             item.end = base + at
             self._ready.append(item)
             self._looked = False
-            item = Change("full", base + begun.offset, announced=begun.announced)
-            for tag, raw in begun.properties:
-                name = _NAMES.get(tag)
-                value = quick(tag, raw) if name is not None else UNREAD
+            offset, at, properties, announced = begun
+            item = Change("full", base + offset, announced=announced)
+            for tag, raw in properties:
+                name, read = _HEADER.get(tag, _ODD)
+                value = read(raw)
                 if value is UNREAD:
                     self._in_header(item, _element(tag, raw))
-                    continue
-                item.header[name] = value  # type: ignore[index]
-                if tag == _ASSOCIATED:
-                    item.fai = bool(value)
-            self.elements += len(begun.properties) + 2 + 3 * (begun.announced is not None)
-            at = begun.at
+                else:
+                    item.header[name] = value
+            item.fai = item.header.get(_FAI)
+            self.elements += len(properties) + 2 + 3 * (announced is not None)
         self._item = item
         reader.pass_to(at)
 

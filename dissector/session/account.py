@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from dissector.grammar.elements import ElementReader
 from dissector.grammar.idset import IdsetReading
+from dissector.grammar.outline import LONGEST
 from dissector.grammar.resume import SIGN_SIZE, resume
 from dissector.grammar.syncstory import Change, Fault, Item, Sets, StoryReader
 
@@ -78,6 +79,10 @@ class Account:
             count = self._story.passes(data, start, end)
             start += count
             self._at += count
+            if count and end - start < LONGEST:  # the end of what was passed over: nothing comes of it yet
+                self._at += end - start
+                self._story.feed(data[start:end])
+                return
         self.feed(data[start:end])
 
     def feed(self, data: bytes) -> None:

@@ -67,8 +67,9 @@ def counter_of(key: Xid) -> int | None:
 
 def global_id(key: Xid | None) -> GlobalId | None:
     """A GID as an id; None for an XID of another length, and for none."""
-    counter = counter_of(key) if key is not None else None
-    return (key.namespace, counter) if key is not None and counter is not None else None
+    if key is None or len(key.local_id) != 6:
+        return None
+    return key.namespace, int.from_bytes(key.local_id, "big")
 
 
 def as_idset(ids: list[GlobalId]) -> IdSet:

@@ -8,7 +8,7 @@ comes item by item and only facts are kept: memory is bounded by the contexts th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from dissector.grammar.syncstory import Change, Item, Report, Sets
 from dissector.model.icsstate import SETS, IcsState
@@ -36,6 +36,7 @@ FAI_MESSAGE = 0x10
 """ImportFlag Associated."""
 OF_HIERARCHY, HARD_DELETE = 0x01, 0x02
 """ImportDeleteFlags."""
+T = TypeVar("T")
 NAME_LENGTH = 120
 """Subjects and names are cut here."""
 
@@ -155,28 +156,32 @@ class Recorder:
                 }
 
     def _change(self, record: SyncRecord, stream: Stream, item: Change) -> SyncChange:
-        header = item.header
+        told, folder = item.header.get, item.kind == "folder"
         frame, exchange = _place(stream, item.offset)
         made = SyncChange(item.kind, frame, exchange, stream.buffers[-1].frame, offset=item.offset)
         made.bytes = item.end - item.offset
-        made.mid = _object_id(header, "PidTagFolderId" if item.kind == "folder" else "PidTagMid")
-        made.cn = _object_id(header, "PidTagChangeNumber")
-        made.source_key, made.change_key = _xid(header, "PidTagSourceKey"), _xid(header, "PidTagChangeKey")
-        if item.kind == "folder":
-            made.parent = _xid(header, "PidTagParentSourceKey")
-        made.pcl = _change_list(header.get("PidTagPredecessorChangeList"))
-        made.modified = _number(header.get("PidTagLastModificationTime"))
-        made.fai = item.fai if item.kind != "folder" else None
-        shown = header.get("PidTagDisplayName") if item.kind == "folder" else item.subject
-        made.name = shown[:NAME_LENGTH] if isinstance(shown, str) else None
+        made.mid = _as(ObjectId, told("PidTagFolderId" if folder else "PidTagMid"))
+        made.cn = _as(ObjectId, told("PidTagChangeNumber"))
+        made.source_key, made.change_key = _as(Xid, told("PidTagSourceKey")), _as(Xid, told("PidTagChangeKey"))
+        made.pcl = _change_list(told("PidTagPredecessorChangeList"))
+        made.modified = _as(int, told("PidTagLastModificationTime"))
+        shown = item.subject
+        if folder:
+            made.parent = _as(Xid, told("PidTagParentSourceKey"))
+            shown = told("PidTagDisplayName")
+        else:
+            made.fai = item.fai
+        if isinstance(shown, str):
+            made.name = shown[:NAME_LENGTH]
         made.message_class = item.message_class
-        size = _number(header.get("PidTagMessageSize"))
+        size = _as(int, told("PidTagMessageSize"))
         made.size = size if size is not None else item.announced
         made.groups, made.warnings, made.complete = len(item.groups), tuple(item.warnings), item.complete
-        replicas = self.replicas_of(stream.session, stream.logon_id)
-        replicas.learn_pair(made.mid, made.source_key, "PidTagMid beside PidTagSourceKey", made.frame)
-        replicas.learn_pair(made.cn, made.change_key, "PidTagChangeNumber beside PidTagChangeKey", made.frame)
-        if item.kind == "folder" and made.mid is not None and made.name:
+        if made.mid is not None or made.cn is not None:
+            replicas = self.replicas_of(stream.session, stream.logon_id)
+            replicas.learn_pair(made.mid, made.source_key, "PidTagMid beside PidTagSourceKey", made.frame)
+            replicas.learn_pair(made.cn, made.change_key, "PidTagChangeNumber beside PidTagChangeKey", made.frame)
+        if folder and made.mid is not None and made.name:
             self.names[record.mailbox, made.mid] = made.name
         return made
 
@@ -234,8 +239,10 @@ class Recorder:
         record.read, record.unread = replicas.renamed(record.read), replicas.renamed(record.unread)
         counted = _Counted(record)
         for one in record.changes:
-            one.id = one.id or replicas.resolve(one.mid) or global_id(one.source_key)
-            one.version = one.version or replicas.resolve(one.cn) or counted.version(one.change_key)
+            if one.id is None:
+                one.id = (one.mid is not None and replicas.resolve(one.mid)) or global_id(one.source_key)
+            if one.version is None:
+                one.version = (one.cn is not None and replicas.resolve(one.cn)) or counted.version(one.change_key)
             if record.direction == "download" or (one.kind == "import" and record.initial and record.initial.given):
                 one.status = status_of(one, record.initial)
         for operation in record.operations:
@@ -500,7 +507,7 @@ def _imported(kind: str, exchange: Exchange, rop: Rop, values: Any) -> SyncChang
     keys = [told.get(one) for one in (SOURCE_KEY, PARENT_SOURCE_KEY, CHANGE_KEY)]
     change.source_key, change.parent, change.change_key = (one if isinstance(one, Xid) else None for one in keys)
     change.pcl = _change_list(told.get(CHANGE_LIST))
-    change.modified = _number(told.get(MODIFIED))
+    change.modified = _as(int, told.get(MODIFIED))
     name = told.get(DISPLAY_NAME)
     change.name = name[:NAME_LENGTH] if isinstance(name, str) else None
     change.code = rop.return_value
@@ -511,18 +518,9 @@ def _by_id(values: Any) -> dict[int, Any]:
     return {value["PropertyTag"] >> 16: value["PropertyValue"] for value in values or ()}
 
 
-def _xid(header: Mapping[str, Any], name: str) -> Xid | None:
-    value = header.get(name)
-    return value if isinstance(value, Xid) else None
-
-
-def _object_id(header: Mapping[str, Any], name: str) -> ObjectId | None:
-    value = header.get(name)
-    return value if isinstance(value, ObjectId) else None
-
-
-def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
+def _as(kind: type[T], value: Any) -> T | None:
+    """The value, if it is of this kind: a header may hold anything."""
+    return value if isinstance(value, kind) else None
 
 
 def _change_list(value: Any) -> PredecessorChangeList | None:

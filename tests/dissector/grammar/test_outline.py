@@ -149,8 +149,8 @@ def test_a_header_that_is_not_whole_is_left_to_others() -> None:
     wire = stream("IncrSyncChg", HEADER, "IncrSyncMessage")
     found = head(wire, 0)
     assert found is not None
-    assert found.at == len(wire)
-    assert [tag for tag, _ in found.properties] == [element.tag for element in HEADER]
+    assert found[:2] == (0, len(wire))
+    assert [tag for tag, _ in found[2]] == [element.tag for element in HEADER]
     assert all(head(wire[:cut], 0) is None for cut in range(len(wire)))
     assert head(stream("IncrSyncChg", HEADER, "NewAttach"), 0) is None
-    assert MARKER["IncrSyncMessage"] not in [tag for tag, _ in found.properties]
+    assert MARKER["IncrSyncMessage"] not in [tag for tag, _ in found[2]]
