@@ -83,9 +83,9 @@ def _stat(number: Construct, signed: Construct) -> Layout:
         "Delta" / signed,
         "NumPos" / number,
         "TotalRecs" / number,
-        "CodePage" / number,
-        "TemplateLocale" / number,
-        "SortLocale" / number,
+        "CodePage" / Enumerated(number, "CodePage"),
+        "TemplateLocale" / Enumerated(number, "LocaleId"),
+        "SortLocale" / Enumerated(number, "LocaleId"),
         name="STAT",
         spec="MS-OXNSPI 2.2.8",
         summary="{CurrentRec} of {ContainerID}, {NumPos}/{TotalRecs}",
@@ -123,6 +123,7 @@ def _address_book(section: str, name: str, request: tuple[Renamed, ...], respons
 
 
 GET_FLAGS: Renamed = "Flags" / Flags(U32, "NspiGetFlags")
+CODE_PAGE: Renamed = "CodePage" / Enumerated(U32, "CodePage")
 
 ADDRESS_BOOK: Mapping[str, BodyDef] = {
     one.name: one
@@ -148,14 +149,19 @@ ADDRESS_BOOK: Mapping[str, BodyDef] = {
             ),
             (*State, *MinimalIds, *ROWS),
         ),
-        _address_book("6", "GetPropList", (GET_FLAGS, "MinimalId" / U32, "CodePage" / U32), PropertyTags),
-        _address_book("7", "GetProps", (GET_FLAGS, *State, *PropertyTags), ("CodePage" / U32, *PropertyValues)),
+        _address_book("6", "GetPropList", (GET_FLAGS, "MinimalId" / U32, CODE_PAGE), PropertyTags),
+        _address_book(
+            "7",
+            "GetProps",
+            (GET_FLAGS, *State, *PropertyTags),
+            (CODE_PAGE, *PropertyValues),
+        ),
         _address_book(
             "8",
             "GetSpecialTable",
             ("Flags" / Flags(U32, "NspiGetSpecialTableFlags"), *State, *has("Version", U32)),
             (
-                "CodePage" / U32,
+                CODE_PAGE,
                 *has("Version", U32),
                 *has("Rows", Multi(U32, Multi(U32, AddressBookTaggedPropertyValue))),
             ),
@@ -167,10 +173,10 @@ ADDRESS_BOOK: Mapping[str, BodyDef] = {
                 "Flags" / Flags(U32, "NspiGetTemplateInfoFlags"),
                 "DisplayType" / Enumerated(U32, "DisplayType"),
                 *has("TemplateDn", Str8),
-                "CodePage" / U32,
-                "LocaleId" / U32,
+                CODE_PAGE,
+                "LocaleId" / Enumerated(U32, "LocaleId"),
             ),
-            ("CodePage" / U32, *has("Row", Multi(U32, AddressBookTaggedPropertyValue))),
+            (CODE_PAGE, *has("Row", Multi(U32, AddressBookTaggedPropertyValue))),
         ),
         _address_book(
             "10",
@@ -195,7 +201,7 @@ ADDRESS_BOOK: Mapping[str, BodyDef] = {
             "14",
             "ResolveNames",
             (Reserved, *State, *PropertyTags, *has("Names", Multi(U32, Str16))),
-            ("CodePage" / U32, *ResolvedIds, *columns_and_rows("HasRowsAndColumns")),
+            (CODE_PAGE, *ResolvedIds, *columns_and_rows("HasRowsAndColumns")),
         ),
         _address_book("15", "ResortRestriction", (Reserved, *State, *MinimalIds), (*State, *MinimalIds)),
         _address_book(
@@ -417,7 +423,7 @@ NSPI: Mapping[int, RpcDef] = {
         (_pstat, _out_ids),
     ),
     7: _nspi("13", "DNToMId", (_reserved, "pNames" / Constructed(StringsArray)), (_out_ids,)),
-    8: _nspi("6", "GetPropList", (_flags, "dwMId" / N32, "CodePage" / N32), (_out_tags,)),
+    8: _nspi("6", "GetPropList", (_flags, "dwMId" / N32, "CodePage" / Enumerated(N32, "CodePage")), (_out_tags,)),
     9: _nspi("7", "GetProps", (_flags, _pstat, _tags), ("ppRows" / Unique(PropertyRow),)),
     10: _nspi("12", "CompareMIds", (_reserved, _pstat, "MId1" / N32, "MId2" / N32), ("plResult" / NI32,)),
     11: _nspi("14", "ModProps", (_reserved, _pstat, _tags, "pRow" / Constructed(PropertyRow))),
@@ -434,8 +440,8 @@ NSPI: Mapping[int, RpcDef] = {
             "dwFlags" / Flags(N32, "NspiGetTemplateInfoFlags"),
             "ulType" / Enumerated(N32, "DisplayType"),
             "pDN" / Unique(NdrString),
-            "dwCodePage" / N32,
-            "dwLocaleID" / N32,
+            "dwCodePage" / Enumerated(N32, "CodePage"),
+            "dwLocaleID" / Enumerated(N32, "LocaleId"),
         ),
         ("ppData" / Unique(PropertyRow),),
     ),
