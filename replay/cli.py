@@ -256,6 +256,8 @@ def run_command(
         raise ReplayError("--seed writes to the server: it needs --write")
     for path in reports or ():
         check_writable(path)
+    if save_capture is not None and save_capture.exists() and same_file(save_capture, given.capture):
+        raise ReplayError(f"--save-capture {save_capture}: that is the capture that is replayed")
     target = Target(server, credentials, mailbox, not insecure, ca, limits)
     manner = Manner(stop_on.value if stop_on is not None else "", speed is Speed.ORIGINAL)
     with ExitStack() as stack:
@@ -312,6 +314,10 @@ def write_text(path: Path, text: str) -> None:
         path.write_text(text, "utf-8")
     except OSError as error:
         raise ReplayError(f"{path}: {error.strerror or error}") from error
+
+
+def same_file(one: Path, other: str) -> bool:
+    return other != "-" and Path(other).exists() and one.samefile(other)
 
 
 class Sending:

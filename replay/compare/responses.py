@@ -25,7 +25,13 @@ from replay.identity import GlobalId, Identity
 from replay.rewrite import GLOBAL_IDS
 
 DAMAGED = "the live answer is damaged, or cut short"
-TABLES = frozenset({"RopGetContentsTable", "RopGetHierarchyTable"})
+NOT_SET = "nothing that was replayed sets it: it was there before, or the captured server made it"
+NOT_FOUND = "ecNotFound"
+COUNTED = frozenset({
+    "RowCount", "PidTagContentCount", "PidTagContentUnreadCount", "PidTagAssociatedContentCount",
+    "PidTagFolderChildCount", "PidTagDeletedCountTotal",
+})  # fmt: skip
+"""Fields that count what is in a folder."""
 UNSORTED = "the table was not sorted: its rows have no order"
 
 
@@ -48,16 +54,21 @@ def compare(
     if rows_here or rows_there:
         found = [one for one in found if one.path != "RowCount"]
         found.extend(judge.rows(rows_here, rows_there, ordered))
-    return [_row_count(one) if one.path == "RowCount" and captured.name in TABLES else one for one in found]
+    return list(map(_explained, found))
 
 
-def _row_count(one: Difference) -> Difference:
-    """Why a table has fewer rows."""
-    if one.verdict != DIFFERENT or not isinstance(one.captured, int) or not isinstance(one.live, int):
+def _explained(one: Difference) -> Difference:
+    """Why there is less on the live server, where the kind of field tells."""
+    if one.verdict != DIFFERENT or one.why:
         return one
-    gap = one.captured - one.live
-    why = f"{gap} of them are not on the live server" if gap > 0 else f"the live server had {-gap} more before"
-    return replace(one, why=why, cause=MISSING if gap > 0 else "")
+    counts = isinstance(one.captured, int) and isinstance(one.live, int)
+    if counts and one.path.rpartition(".")[2] in COUNTED:
+        gap = one.captured - one.live
+        why = f"{gap} of them are not on the live server" if gap > 0 else f"the live server had {-gap} more before"
+        return replace(one, why=why, cause=MISSING if gap > 0 else "")
+    if one.live == NOT_FOUND or (one.live == ABSENT and one.path.startswith("RowData.")):
+        return replace(one, why=NOT_SET, cause=MISSING)
+    return replace(one, why="the live server has one") if one.captured == NOT_FOUND else one
 
 
 def unseen(value: Any, identity: Identity) -> str:

@@ -21,7 +21,7 @@ from replay.compare.difference import ABSENT, DIFFERENT, EXPECTED, REMAPPED, Dif
 from replay.compare.fields import CHANGES
 from replay.compare.policy import DEFAULT_POLICY, Policy
 from replay.compare.reasons import MISSING
-from replay.compare.responses import Judge
+from replay.compare.responses import NOT_SET, Judge
 from replay.identity import GlobalId, Identity, Names, UnmappedError, global_id
 
 ROP = "RopFastTransferSourceGetBuffer"
@@ -36,7 +36,6 @@ UNSENT = "the live server has it, and did not send it"
 FOREIGN = "nothing in the capture stands for it: the live server had it before, or made it"
 SENT_AGAIN = "the captured server did not send it here"
 
-NOT_SET = "nothing that was replayed sets it: it was there before, or the captured server made it"
 LOST = "the client wrote it, and the live server has not kept it"
 
 LEFT_OUT = "the live server was seen to have what stands for them, and leaves it out"

@@ -112,6 +112,15 @@ def test_what_ends_a_run_is_one_line(
         assert replay(*arguments, "--exit-by-cause").returncode == by_cause
 
 
+def test_the_capture_is_never_written_over(tmp_path: Path, server: RunningServer) -> None:
+    capture = tmp_path / "mine.pcap"
+    capture.write_bytes(TABLES.read_bytes())
+    done = replay("run", capture, "--server", server.base_url, "--user", "alice", "--save-capture", capture)
+    assert done.returncode == 2
+    assert "that is the capture that is replayed" in done.stderr
+    assert capture.read_bytes() == TABLES.read_bytes()
+
+
 def test_no_password_is_asked_for_by_its_variable(server: RunningServer) -> None:
     done = replay("run", TABLES, "--server", server.base_url, "--user", "alice", password=None)
     assert done.returncode == 2

@@ -46,6 +46,11 @@ def test_outlook_2003_writes_its_messages_again() -> None:
     assert {outcome.rop for outcome in report.outcomes if outcome.verdict == "different"} <= {
         "RopGetPropertiesSpecific"
     }
+    found = {one.path: one.why for outcome in report.outcomes for one in outcome.differences
+             if one.verdict == "different"}  # fmt: skip
+    assert all(found.values())
+    assert "of them are not on the live server" in found["RowData.PidTagContentCount"]
+    assert "nothing that was replayed sets it" in " ".join(found.values())
 
 
 @needs_outlook
