@@ -188,7 +188,7 @@ def import_never_saved(case: Case, record: SyncRecord, change: SyncChange, befor
 
 
 @rule(
-    "collector-without-state", WARNING, "sync", "MS-OXCFXICS 3.3.5.8.6",
+    "collector-without-state", WARNING, "sync", "MS-OXCFXICS 3.3.4.3.3",
     "The client may do so, but then the server cannot give a state back, and the client's own changes come down again.",
 )  # fmt: skip
 def collector_without_state(case: Case, record: SyncRecord, origin: Origin) -> Iterator[Hit]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import random
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from dissector import diagnose
 from dissector.diagnose import Diagnosis
+from dissector.diagnose.compare import compare, gather
 from dissector.diagnose.life import lives
+from dissector.diagnose.sessions import session_stories
 from dissector.errors import CaptureError
 from dissector.pipeline import dissect
 from dissector.session.sync import records
@@ -17,6 +21,7 @@ from dissector.session.timeline import timelines
 from dissector.views.explain import life_lines
 from dissector.views.findings import finding_lines
 from dissector.views.json import dumps
+from dissector.views.sessions import session_lines
 from dissector.views.state import state_lines, timeline_json
 from dissector.views.sync import sync_json, sync_lines, with_origins
 from tests.conftest import ROOT
@@ -32,17 +37,24 @@ def all_of_it(data: bytes) -> int:
     try:
         with dissect(io.BytesIO(data), engine="native") as dissection:
             exchanges = list(dissection.exchanges())
-            diagnosis = Diagnosis()
-            findings = [one for exchange in exchanges for one in diagnosis.exchange(exchange)]
-            findings += diagnosis.finish(dissection)
+            findings = []
+            for allowance in (diagnose.EXACT, 0):
+                with mock.patch.object(diagnose, "EXACT", allowance):
+                    diagnosis = Diagnosis()
+                findings += [one for exchange in exchanges for one in diagnosis.exchange(exchange)]
+                findings += diagnosis.finish(dissection)
     except CaptureError:
         return 0
     found = list(records(exchanges))
     told = list(with_origins(found))
-    lines = [*finding_lines(findings), *sync_lines(told, most=None), *state_lines(timelines(found))]
+    lines = [*session_lines(session_stories(exchanges), handles=True)]
+    lines += [*finding_lines(findings), *sync_lines(told, most=None), *state_lines(timelines(found))]
     lines += [dumps(sync_json(*pair)) for pair in told] + [dumps(timeline_json(line)) for line in timelines(found)]
     for wanted in ("0x30034", "e"):
         lines += life_lines(lives(found, wanted))
+    with dissect(io.BytesIO(data), engine="native") as dissection:
+        side = gather(dissection)
+    assert compare(side, side) == []
     return len(lines)
 
 
