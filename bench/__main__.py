@@ -64,13 +64,15 @@ def measure(command: list[str]) -> Run:
 
 
 def cases(path: str) -> list[Case]:
+    tree = [*DISSECTOR, "tree", path, "-T", "jsonl", "--jobs", "1"]
     mine = [
         Case("capture to messages", [sys.executable, "-m", "bench.messages", path], HTTP_TREE),
         Case("dissector info", [*DISSECTOR, "info", path], TREE),
         Case(LIST, [*DISSECTOR, "list", path], TREE),
         Case("dissector diagnose", [*DISSECTOR, "diagnose", path], LIST),
-        Case("dissector tree -T jsonl --no-streams", [*DISSECTOR, "tree", path, "-T", "jsonl", "--no-streams"], TREE),
-        Case("dissector tree -T jsonl", [*DISSECTOR, "tree", path, "-T", "jsonl"], TREE),
+        Case("dissector tree -T jsonl --no-streams", [*tree, "--no-streams"], TREE),
+        Case("dissector tree -T jsonl", tree, TREE),
+        Case("the same with --jobs 2", [*tree[:-1], "2"], TREE),
     ]
     if shutil.which("tshark") is None:
         return mine
