@@ -15,7 +15,7 @@ from replay.server.errors import (
     RopError,
 )  # fmt: skip
 from replay.server.events import Event
-from replay.server.mailbox import GENERIC, Mailbox, insert_folder
+from replay.server.mailbox import GENERIC, Mailbox, folded, insert_folder
 from replay.server.properties import Properties
 
 STRUCTURE = 0
@@ -111,7 +111,7 @@ def is_within(mailbox: Mailbox, identifier: int | None, top: int) -> bool:
 def by_name(mailbox: Mailbox, parent: int, name: str) -> Folder | None:
     row = mailbox.store.one(
         f"SELECT {COLUMNS} FROM folders WHERE mailbox = ? AND parent = ? AND deleted = 0 AND name = ?",
-        mailbox.id, parent, name.casefold(),
+        mailbox.id, parent, folded(name),
     )  # fmt: skip
     return None if row is None else Folder(*row)
 
@@ -170,9 +170,7 @@ def rename(mailbox: Mailbox, folder: Folder, name: str) -> None:
         other = by_name(mailbox, folder.parent, name)
         if other is not None and other.id != folder.id:
             raise RopError(DUPLICATE_NAME)
-    mailbox.store.run(
-        "UPDATE folders SET name = ? WHERE mailbox = ? AND id = ?", name.casefold(), mailbox.id, folder.id
-    )
+    mailbox.store.run("UPDATE folders SET name = ? WHERE mailbox = ? AND id = ?", folded(name), mailbox.id, folder.id)
 
 
 def delete(mailbox: Mailbox, folder: Folder, hard: bool, with_messages: bool = True, with_folders: bool = True) -> bool:
@@ -234,7 +232,7 @@ def move(mailbox: Mailbox, folder: Folder, target: Folder, name: str) -> None:
     number, key, predecessors = mailbox.new_change(folder.pcl)
     store.run(
         "UPDATE folders SET parent = ?, name = ?, cn = ?, change_key = ?, pcl = ? WHERE mailbox = ? AND id = ?",
-        target.id, name.casefold(), number, key, predecessors, mailbox.id, folder.id,
+        target.id, folded(name), number, key, predecessors, mailbox.id, folder.id,
     )  # fmt: skip
     store.write(folder.bag, 0x3001, 0x1F, name)
     event = Event(events.MOVED, mailbox.id, folder.id, parent=target.id, old_folder=folder.id, old_parent=folder.parent)

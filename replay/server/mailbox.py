@@ -84,6 +84,16 @@ def from_wire_number(number: int) -> int:
     return pack(ObjectId.from_bytes(number.to_bytes(8, "little", signed=True)))
 
 
+def storable(text: str) -> str:
+    """Text for a column of its own: half a surrogate pair, which clients may send, becomes its escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def folded(name: str) -> str:
+    """A folder's name as names are compared."""
+    return storable(name).casefold()
+
+
 def default_dn(user: str) -> str:
     return ORGANISATION + user.split("@")[0].lower()
 
@@ -171,7 +181,7 @@ class Mailbox:
 
     def property_id(self, name: PropertyName, create: bool) -> int:
         """The id of a named property; 0 where there is none and `create` is false. Names are compared without case."""
-        guid, lid, text = name
+        guid, lid, text = name.guid, name.lid, None if name.name is None else storable(name.name)
         found = "lid = ?" if lid is not None else "name = ? COLLATE NOCASE"
         row = self.store.one(
             f"SELECT id FROM named WHERE mailbox = ? AND guid = ? AND {found}",
@@ -243,5 +253,5 @@ def insert_folder(
     store.run(
         "INSERT INTO folders(mailbox, id, parent, name, kind, bag, cn, change_key, pcl, commit_time)"
         " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        mailbox.id, identifier, parent, name.casefold(), kind, bag, number, key, predecessors, store.now(),
+        mailbox.id, identifier, parent, folded(name), kind, bag, number, key, predecessors, store.now(),
     )  # fmt: skip

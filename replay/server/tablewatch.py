@@ -70,6 +70,7 @@ class Watch:
         self._seen: list[Entry] | None = None
         self._places: dict[Entry, Place] = {}
         self._touched: set[int] = set()
+        self._exact = False
         self.stale = False
 
     def begin(self) -> None:
@@ -83,8 +84,8 @@ class Watch:
 
     def _take(self) -> None:
         self._seen = self.table.rows()
-        exact = [] if self._is_coarse(self._seen) else self._seen
-        self._places = {entry: self.table.source.place(entry) for entry in exact}
+        self._exact = not self._is_coarse(self._seen)
+        self._places = {entry: self.table.source.place(entry) for entry in self._seen} if self._exact else {}
         self._touched.clear()
         self.stale = False
 
@@ -108,7 +109,7 @@ class Watch:
         if not self.stale or self._seen is None:
             return
         before, places, touched = self._seen, self._places, set(self._touched)
-        if self._is_coarse(before):
+        if not self._exact or self._is_coarse(before):
             self.end()  # until it reads again
             yield RowEvent(CHANGED, self.flags)
             return

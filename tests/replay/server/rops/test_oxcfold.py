@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
@@ -337,3 +338,17 @@ def test_without_asking_for_it_all_is_done_at_once(client: Client, logon: Any, i
     )
     assert gone["PartialCompletion"]
     assert count(client, logon, "Inbox") == 0
+
+
+def test_names_that_are_no_text(client: Client, logon: Any, root: int) -> None:
+    """Half a surrogate pair in a name: what the client wrote comes back, and is found again."""
+    name = "half \ud911 a pair"
+    made = client.create_folder(root, name)
+    assert client.get(made["Handle"], 0x3001001F)[0] in (name, name.encode("utf-16-le", "surrogatepass"))
+    client.create_folder(root, name, expect=DUPLICATE)
+    names = [{"Kind": 1, "GUID": uuid.UUID(int=7), "Name": "\ud911"}]
+    first, again = (
+        client.call("RopGetPropertyIdsFromNames", logon["Handle"], Flags=2, PropertyNames=names)["PropertyIds"]
+        for _ in range(2)
+    )
+    assert first == again

@@ -327,3 +327,17 @@ def test_a_table_ends_a_notification_wait(server: RunningServer, client: Client,
     assert client.request("NotificationWait", Flags=0)["EventPending"] == 1
     assert subjects(poll(client, logon["Handle"])) == [(ROW_ADDED, "news")]
     assert client.request("NotificationWait", Flags=0)["EventPending"] == 0
+
+
+def test_columns_that_come_after_the_table_was_read(client: Client, logon: Any, inbox: int) -> None:
+    saved(client, logon, "before")
+    table = client.call("RopGetContentsTable", inbox, TableFlags=0)["Handle"]
+    client.call("RopQueryPosition", table)
+    client.call("RopSetColumns", table, SetColumnsFlags=0, PropertyTags=[SUBJECT])
+    delete = {"WantAsynchronous": False, "NotifyNonRead": False}
+    rows = client.table("RopGetContentsTable", inbox, MID, flags=NO_NOTIFICATIONS)
+    client.call("RopDeleteMessages", inbox, MessageIds=[row[0] for row in client.rows(rows)], **delete)
+    assert subjects(client.told()) == [(CHANGED, None)]
+    client.rows(table)
+    saved(client, logon, "after")
+    assert subjects(client.told()) == [(ROW_ADDED, "after")]
