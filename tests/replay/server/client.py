@@ -7,11 +7,11 @@ import uuid
 from typing import Any
 
 import httpx
-from dissector.grammar.reading import parse
 
 from dissector.emsmdb import buffers
 from dissector.grammar.base import build
 from dissector.grammar.envelopes import MAILBOX
+from dissector.grammar.reading import parse
 from dissector.grammar.rops import BY_NAME, ROPS
 from dissector.source import ByteSource
 

@@ -8,12 +8,12 @@ import time
 
 import httpx
 import pytest
-from dissector.grammar.reading import parse
 
 from dissector.emsmdb import buffers
 from dissector.grammar.auxiliary import AuxBlocks
 from dissector.grammar.base import build
 from dissector.grammar.envelopes import MAILBOX
+from dissector.grammar.reading import parse
 from dissector.source import ByteSource
 from replay.server import RunningServer
 from replay.server.app import MAX_BODY

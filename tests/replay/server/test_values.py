@@ -6,12 +6,12 @@ import math
 import uuid
 from typing import Any
 
-from dissector.grammar.reading import parse
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.grammar.base import build
 from dissector.grammar.properties import ROP_VALUES, PropertyValue
+from dissector.grammar.reading import parse
 from dissector.grammar.restrictions import Restriction
 from replay.server import values
 from replay.server.values import from_8bit, from_column, kept, on_wire, to_8bit, to_column

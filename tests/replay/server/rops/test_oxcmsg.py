@@ -7,10 +7,10 @@ import uuid
 from typing import Any
 
 import pytest
-from dissector.grammar.reading import parse
 
 from dissector.grammar.base import Param, build
 from dissector.grammar.entryids import EntryId
+from dissector.grammar.reading import parse
 from dissector.grammar.rows import ModifyRecipientRow
 from dissector.model.ids import ObjectId
 from replay.server import RunningServer
