@@ -199,6 +199,15 @@ def run_command(
         bool, typer.Option("--seed", help="First put on the server what the capture shows to have been there before.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan; no server is needed.")] = False,
+    policy: Annotated[
+        str,
+        typer.Option(
+            "--policy",
+            metavar="FILE|none",
+            help="More rules for what may differ, in TOML: policy = [{path = '*PidTagX', why = '...'}]; none: no "
+            "rules. `replay policy` shows those that there are.",
+        ),
+    ] = "",
     stop_on: Annotated[StopOn | None, typer.Option("--stop-on", help="End behind the first such step.")] = None,
     speed: Annotated[Speed, typer.Option("--speed", help="original keeps the pauses of the capture.")] = Speed.MAX,
     write: Annotated[bool, typer.Option("--write", help="Also write, to a server that is not this machine.")] = False,
@@ -217,6 +226,7 @@ def run_command(
 
     A server on this machine (loopback) is written to without more ado. Any other one needs --write for that, and asks.
     """
+    from replay.compare.policy import policy_of
     from replay.planfile import plan_lines
     from replay.recording import Recorder
     from replay.reports import check_writable, save, text_of
@@ -224,6 +234,7 @@ def run_command(
     from replay.sources import Source
     from replay.transport.mapihttp import Limits, endpoint
 
+    rules = policy_of(policy)
     chosen = selection_of(sessions, frames, folder, where, uploads_only)
     given = Source.of(source, engine.value, preferences(prefs))
     if dry_run:
@@ -259,7 +270,7 @@ def run_command(
     if save_capture is not None and save_capture.exists() and same_file(save_capture, given.capture):
         raise ReplayError(f"--save-capture {save_capture}: that is the capture that is replayed")
     target = Target(server, credentials, mailbox, not insecure, ca, limits)
-    manner = Manner(stop_on.value if stop_on is not None else "", speed is Speed.ORIGINAL)
+    manner = Manner(stop_on.value if stop_on is not None else "", speed is Speed.ORIGINAL, rules)
     with ExitStack() as stack:
         recorder = None
         if save_capture is not None:
@@ -314,6 +325,14 @@ def write_text(path: Path, text: str) -> None:
         path.write_text(text, "utf-8")
     except OSError as error:
         raise ReplayError(f"{path}: {error.strerror or error}") from error
+
+
+@app.command(name="policy", epilog="Example: replay policy | grep PidTagSubject")
+def policy_command() -> None:
+    """What two servers may differ in without being different: the rules behind the verdict `expected`."""
+    from replay.compare.policy import rule_lines
+
+    emit(rule_lines())
 
 
 def same_file(one: Path, other: str) -> bool:

@@ -49,8 +49,8 @@ def server() -> Any:
 
 def test_help_names_every_command() -> None:
     shown = replay("--help").stdout
-    assert all(f" {name} " in shown for name in ("run", "plan", "serve", "stub", "shrink"))
-    for name in ("run", "plan", "stub", "shrink"):
+    assert all(f" {name} " in shown for name in ("run", "plan", "serve", "stub", "shrink", "policy"))
+    for name in ("run", "plan", "stub", "shrink", "policy"):
         told = replay(name, "--help").stdout
         assert "Example" in told, name
     assert "--exit-by-cause" in replay("run", "--help").stdout
@@ -149,6 +149,20 @@ def test_a_plan_is_run_in_the_place_of_its_capture(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace('sha256 = "', 'sha256 = "0'))
     done = replay("run", file, "--server", "http://127.0.0.1:9", "--user", "alice")
     assert "not the capture that the plan was made of" in done.stderr
+
+
+def test_without_a_policy_nothing_is_expected(server: RunningServer, tmp_path: Path) -> None:
+    arguments = ("run", INCREMENTAL, "--user", "alice", "--seed", "-T", "json")
+    with RunningServer("alice", "secret") as fresh:
+        report = json.loads(replay(*arguments, "--server", fresh.base_url, "--policy", "none").stdout)
+    assert report["different"] > 0
+    assert "set by the server at the time of the replay" not in {one["why"] for one in report["differences"]}
+    rules = tmp_path / "p.toml"
+    rules.write_text('policy = [{rop = "RopFastTransferSourceGetBuffer", path = "*", why = "mine"}]')
+    with RunningServer("alice", "secret") as fresh:
+        report = json.loads(replay(*arguments[:4], "-T", "json", "--server", fresh.base_url, "--policy", rules).stdout)
+    assert report["different"] == 0
+    assert "mine" in {one["why"] for one in report["differences"]}
 
 
 def test_stopping_on_the_first_difference(server: RunningServer) -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from replay.compare.difference import ABSENT
-from replay.compare.policy import DEFAULT_POLICY, POLICY, Policy, Rule, rules_from
+from replay.compare.policy import DEFAULT_POLICY, POLICY, Policy, Rule, policy_of, rule_lines, rules_from
+from replay.errors import ReplayError
 
 
 def test_every_rule_says_why() -> None:
@@ -43,6 +46,12 @@ def test_what_the_client_wrote_is_never_excused_as_missing() -> None:
     assert policy.expected("RopX", "PidTagHtml", ABSENT, "<p>", given=True) == "made of the body"
 
 
+def test_a_time_that_the_client_wrote_has_to_stay() -> None:
+    path = "change message 'x'.PidTagMessageDeliveryTime"
+    assert DEFAULT_POLICY.expected("RopX", path, 1, 2)
+    assert not DEFAULT_POLICY.expected("RopX", path, 1, 2, given=True)
+
+
 def test_a_rule_about_bits_is_about_those_bits() -> None:
     policy = Policy([Rule("*", "*Flags", "odd bits", bits=0x402)])
     assert policy.expected("RopX", "Flags", 0x11, 0x413) == "odd bits"
@@ -58,3 +67,30 @@ def test_rules_from_a_file() -> None:
     for bad in ({"path": "x"}, {"why": "x"}, {"path": "x", "why": "y", "colour": "red"}):
         with pytest.raises(ValueError):
             rules_from([bad])
+
+
+def test_the_policy_of_a_file_comes_before_the_others(tmp_path: Path) -> None:
+    file = tmp_path / "p.toml"
+    file.write_text('policy = [{rop = "RopX", path = "*PidTagBody", why = "this server folds lines"}]')
+    assert policy_of(str(file)).expected("RopX", "a.PidTagBody") == "this server folds lines"
+    assert policy_of(str(file)).expected("RopX", "PidTagCreationTime") == POLICY_TIME
+    assert policy_of("none").expected("RopX", "PidTagCreationTime") == ""
+    assert policy_of("").expected("RopX", "PidTagCreationTime") == POLICY_TIME
+
+
+POLICY_TIME = "set by the server at the time of the replay"
+
+
+@pytest.mark.parametrize("text", ["policy = 1", "policy = [", "policy = [{path = 'x'}]", "policy = [1]"])
+def test_a_policy_that_cannot_be_understood(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "p.toml"
+    file.write_text(text)
+    for name in (str(file), str(tmp_path / "none.toml")):
+        with pytest.raises(ReplayError, match="--policy"):
+            policy_of(name)
+
+
+def test_every_rule_is_shown_with_its_reason() -> None:
+    text = " ".join(" ".join(rule_lines()).split())
+    assert all(rule.why in text and rule.path.removeprefix("*") in text for rule in POLICY)
+    assert "PidTagMessageFlags (bits 0x402)" in text
