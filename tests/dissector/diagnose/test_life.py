@@ -128,3 +128,25 @@ def test_refused_as_a_conflict(tmp_path: Path) -> None:
 
 def test_nothing_of_that_name() -> None:
     assert lives_of(UPLOAD, "no such subject") == []
+
+
+GUID = "00000001-18a5-6f7b-bcdc-ea1ed03c5657"
+NAMED = {
+    "resent": (bad.sent_again, "Changed subject", 0x3000F, "sent again", "the server should not have sent it"),
+    "skipped": (bad.contents, "Changed subject", 0x3000F, "not sent", "the client has this version"),
+    "in conflict": (bad.conflict, "Replaced by ICS", 0x30034, "uploaded, taken", "a conflict"),
+}
+
+
+@pytest.mark.parametrize("kind", ["id", "long id", "source key", "bytes of the source key", "subject"])
+@pytest.mark.parametrize("case", NAMED)
+def test_the_reason_however_the_message_is_named(case: str, kind: str, tmp_path: Path) -> None:
+    make, subject, counter, what, why = NAMED[case]
+    wanted = {
+        "id": f"0x{counter:X}", "long id": f"0001-{counter:012x}", "source key": f"{GUID}-{counter:012X}",
+        "bytes of the source key": bad.gid(counter).to_bytes().hex(), "subject": subject,
+    }[kind]  # fmt: skip
+    found = lives_of(make().write(tmp_path / "named.pcap"), wanted)
+    (life,) = [one for one in found if any(id_[1] == counter for id_ in one.ids)]
+    event = next(one for one in life.events if one.what == what)
+    assert any(why in reason for reason in event.why)
