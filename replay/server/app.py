@@ -21,11 +21,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dissector.grammar.base import GrammarError, build
 from dissector.grammar.envelopes import MAILBOX
@@ -114,12 +112,15 @@ class Server:
         self.store.committed = self._committed
         faulty = Faulty(faults)
         self.handlers = faulty.handlers(HANDLERS)
-        methods = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"]
-        healthy = Starlette(routes=[Route("/{path:path}", self.answer, methods=methods)])
-        self.application: ASGIApp = faulty.application(self, healthy)
+        self.application: ASGIApp = faulty.application(self, self._application)
         self._threads = ThreadPoolExecutor(8, "replay-server")
 
     # What every request goes through.
+
+    async def _application(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """There is one path: Starlette's requests and responses, without its routes."""
+        response = await self.answer(Request(scope, receive))
+        await response(scope, receive, send)
 
     async def answer(self, request: Request) -> Response:
         try:

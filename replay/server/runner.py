@@ -67,7 +67,8 @@ def _uvicorn(server: Server, tape: Tape | None) -> _Uvicorn:
     protocol = H11Protocol if tape is None else tape.protocol()
     config = uvicorn.Config(
         application, log_config=None, access_log=False, lifespan="off", http=protocol, ws="none",
-        timeout_graceful_shutdown=GRACE, server_header=False, timeout_keep_alive=60,
+        timeout_graceful_shutdown=GRACE, server_header=False, timeout_keep_alive=60, interface="asgi3",
+        proxy_headers=False,
     )  # fmt: skip
     return _Uvicorn(config, server)
 
