@@ -5,8 +5,8 @@ read, listed), and the first synchronization of a large folder. Each is then sen
 process of its own that starts with the same store: by a bare client (httpx, kept connection) and by a replay (plan,
 rewriting, comparison), through the server's application in one process without sockets, and to a server process over
 loopback. The bare client sends, byte for byte, the bodies that the replay sent. Times are of the whole replay, reading
-the capture and comparing included; medians of the rounds. CPU and memory are of the process that sends: with the server in it where
-there is one process. Prints a Markdown section.
+the capture and comparing included; medians of the rounds. CPU and memory are of the process that sends, with the server
+in it where there is one process. Prints a Markdown section.
 """
 
 from __future__ import annotations
@@ -351,8 +351,8 @@ def section(rounds: int = 5, executes: int = 2000, messages: int = 50_000) -> li
     }
     lines = [
         "", "## Replay", "",
-        "The bare client (httpx, kept connection) sends the bodies that the replay sends. CPU and memory: of the sending",
-        f"process, with the server in it where there is one process. {rounds} rounds, medians.",
+        "The bare client (httpx, kept connection) sends the bodies that the replay sends. CPU and memory are of the",
+        f"process that sends, with the server in it where there is one process. {rounds} rounds, medians.",
     ]  # fmt: skip
     count = len(pickle.loads(works[small].bodies.read_bytes())) - 2  # Connect, Disconnect
     lines += [
