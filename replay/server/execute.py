@@ -41,6 +41,10 @@ MAX_PAYLOADS = 96
 NO_COMPRESSION, NO_XOR, CHAIN = 1, 2, 4
 """Flags of Execute."""
 
+LEAST_ROOM = 64
+"""Bytes without which a further ROP is not begun: what changes something answers with less, and then its answer fits.
+Undoing it in the database alone would not do, since open objects have changed as well."""
+
 WORTH_COMPRESSING = 100
 """Bytes of responses from which on they are compressed."""
 
@@ -193,6 +197,8 @@ class _Run:
         self.further = []
 
     def _one(self, definition: RopDef, request: dict[str, Any], room: int) -> Call:
+        if self.out and room < LEAST_ROOM:
+            raise TooSmallError(LEAST_ROOM)
         whole = PAYLOAD_LIMIT - 2 - 4 * len(self.handles)
         call = Call(self.session, definition, request, self.handles, room, whole)
         handler = self.handlers_by_id.get(definition.rop_id)

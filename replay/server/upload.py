@@ -32,7 +32,7 @@ from replay.server.messages import Change, Message
 from replay.server.properties import Properties
 from replay.server.session import FolderObject, MessageObject
 from replay.server.syncstate import READ as READ_SET
-from replay.server.syncstate import SEEN, SEEN_FAI, StateUpload, SyncContext, ids_of
+from replay.server.syncstate import SEEN, SEEN_FAI, StateUpload, SyncContext, SyncState, ids_of
 from replay.server.values import BINARY, STRING, TIME
 
 SOURCE_KEY, PARENT_KEY, MODIFIED, CHANGE_KEY, PREDECESSORS, NAME = 0x65E0, 0x65E1, 0x3008, 0x65E2, 0x65E3, 0x3001
@@ -66,6 +66,19 @@ class SyncUpload(SyncContext):
         super().__init__(folder.logon)
         self.folder, self.contents = folder, contents_collector
         self.upload = StateUpload()
+        self._numbers: dict[int, list[int]] = {SEEN: [], SEEN_FAI: [], READ_SET: []}
+
+    @property
+    def state(self) -> SyncState:
+        """What was uploaded, with the numbers of the client's own changes."""
+        state = self.upload.state
+        for prop_id, have in ((SEEN, state.seen), (SEEN_FAI, state.seen_fai), (READ_SET, state.read)):
+            numbers = self._numbers[prop_id]
+            if numbers:
+                state = state.with_set(prop_id, have | ids_of(self.mailbox, numbers))
+                numbers.clear()
+        self.upload.state = state
+        return state
 
     @property
     def mailbox(self) -> Mailbox:
@@ -73,9 +86,7 @@ class SyncUpload(SyncContext):
 
     def seen(self, prop_id: int, number: int) -> None:
         """A change number that the client knows, since the change was its own."""
-        state = self.upload.state
-        have = {SEEN: state.seen, SEEN_FAI: state.seen_fai, READ_SET: state.read}[prop_id]
-        self.upload.state = state.with_set(prop_id, have | ids_of(self.mailbox, [number]))
+        self._numbers[prop_id].append(number)
 
 
 def in_order(values: Pairs, wanted: tuple[int, ...]) -> list[Any]:

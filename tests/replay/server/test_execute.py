@@ -18,7 +18,7 @@ from dissector.source import ByteSource
 from replay.server import RunningServer, unanswered
 from replay.server.errors import BUFFER_TOO_SMALL, RPC_FORMAT
 from replay.server.rops import HANDLERS
-from tests.replay.server.client import NONE, Client, rop_buffer
+from tests.replay.server.client import NONE, Client, Error, rop_buffer
 
 BODY = 0x10130102
 
@@ -169,6 +169,29 @@ def test_streams_are_not_compressed(client: Client, logon: Any) -> None:
     request += client.request_bytes("RopRelease", InputHandleIndex=0)
     raw = client.raw(buffers.pack([rop_buffer(request, [stream])]), 0)["RopBuffer"]
     assert len(raw) > 10_000
+
+
+def test_what_does_not_fit_any_more_is_not_begun(client: Client, logon: Any) -> None:
+    """A save behind an answer that fills the buffer is done now or when it is sent again, but once."""
+    inbox = logon["FolderIds"]["Inbox"]
+    folder = client.open_folder(logon["Handle"], inbox)
+    for saved, size in enumerate(range(490, 545), 1):
+        message = client.create_message(logon["Handle"], inbox)
+        client.set(message, (0x0037001F, "s"), (0x66000102, bytes(size)))
+        request = client.request_bytes(
+            "RopGetPropertiesSpecific", InputHandleIndex=0, PropertySizeLimit=0, WantUnicode=True,
+            PropertyTags=[0x66000102],
+        )  # fmt: skip
+        save = client.request_bytes("RopSaveChangesMessage", InputHandleIndex=0, ResponseHandleIndex=0, SaveFlags=2)
+        ((data, _),) = client.execute(request + save, [message], max_out=560)
+        names = [one["Name"] for one in client.responses(data, property_tags=(0x66000102,))]
+        assert names[0] in ("RopGetPropertiesSpecific", "RopBufferTooSmall")
+        if names[-1] == "RopBufferTooSmall":
+            assert isinstance(client.get(message, 0x674A0014)[0], Error), "not saved yet"
+            client.save(message)
+        assert client.get(message, 0x0037001F) == ["s"]
+        client.call("RopRelease", message)
+        assert client.call("RopGetContentsTable", folder, TableFlags=0)["RowCount"] == saved
 
 
 def test_rops_that_are_not_done_are_named(client: Client, logon: Any) -> None:
