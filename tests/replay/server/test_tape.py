@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 import pytest
@@ -191,10 +193,20 @@ def test_a_full_disk_ends_the_record_and_not_the_server(caplog: pytest.LogCaptur
     assert told == ["the record ends here: No space left on device"]
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_left_running() -> Iterator[None]:
+    yield
+    for one in Served.running:
+        one.kill()
+        one.wait(10)
+    Served.running.clear()
+
+
 class Served:
     """`replay serve` in a process of its own."""
 
     user, password = USER, PASSWORD
+    running: ClassVar[list[subprocess.Popen[str]]] = []
 
     def __init__(self, *options: str) -> None:
         command = [sys.executable, "-m", "replay", "serve", "--listen", "127.0.0.1:0", "--user", USER, *options]
@@ -202,6 +214,7 @@ class Served:
             command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**os.environ, "REPLAY_PASSWORD": PASSWORD}, cwd=Path(__file__).resolve().parents[3],
         )  # fmt: skip
+        self.running.append(self.process)
         assert self.process.stderr is not None
         first = self.process.stderr.readline().strip()
         self.url = first.removeprefix("listening on ")
