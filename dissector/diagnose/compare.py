@@ -154,6 +154,10 @@ def _who(exchange: Exchange, side: Side) -> None:
         if message is not None and hasattr(message, "header") and len(who) < len(names):
             found = [f"{name}: {value}" for name in names if (value := message.header(name))]
             who += [text for text in found if text not in who]
+    if exchange.call.name == "Connect" and call.response is not None and call.response.session_keys:
+        cookies = ", ".join(dict.fromkeys(str(key).partition("=")[0] for key in call.response.session_keys))
+        if f"cookies {cookies}" not in side.server:
+            side.server.append(f"cookies {cookies}")
     versions = (side.client, call.request, "rgwClientVersion"), (side.server, call.response, "rgwServerVersion")
     for who, part, name in versions:
         version = part.fields.get(name) if part is not None else None

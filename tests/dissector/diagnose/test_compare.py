@@ -92,7 +92,7 @@ def test_a_state_that_does_not_move(tmp_path: Path) -> None:
 
 def test_who_is_compared() -> None:
     found = side(UPLOAD)
-    assert found.server == ["X-ServerApplication: Exchange/15.00.0847.4040"]
+    assert found.server == ["X-ServerApplication: Exchange/15.00.0847.4040", "cookies sid, sequence"]
     assert found.client[0].startswith("X-ClientApplication: ")
 
 
