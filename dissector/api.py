@@ -8,6 +8,7 @@ from typing import BinaryIO, Self
 
 from dissector.diagnose import Finding, diagnose
 from dissector.diagnose.life import Life, lives
+from dissector.diagnose.sessions import SessionStory, session_stories
 from dissector.errors import DissectorError
 from dissector.pipeline import Dissection, dissect
 from dissector.session.exchange import Exchange, Rop
@@ -72,6 +73,10 @@ class OpenCapture:
         for exchange in self.exchanges():
             yield from joiner.exchange(exchange).streams
         yield from joiner.finish()
+
+    def sessions(self) -> list[SessionStory]:
+        """Sessions with their connections, logons, and every object handle from birth to release."""
+        return session_stories(self.exchanges())
 
     def synchronizations(self) -> Iterator[SyncRecord]:
         """Synchronizations as records, each when its context is gone."""
