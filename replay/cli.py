@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from dissector.cli import Engine, EngineOption, Where, preferences, run
-from dissector.cli_output import emit
+from dissector.cli.application import run
+from dissector.cli.options import Engine, EngineOption, Where, preferences
+from dissector.cli.output import emit
 from replay.errors import EXIT_CODES, ReplayError
 
 app = typer.Typer(

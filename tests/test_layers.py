@@ -17,9 +17,8 @@ ALLOWED = {"model": set(), "grammar": {"source", "node", "model"}, "capture": {"
 
 
 def room(part: str) -> str:
-    """The room of a file or folder: cli_sync.py is a part of cli.py."""
-    name = part.removesuffix(".py")
-    return "cli" if name.startswith("cli_") else name
+    """The room of a file or folder."""
+    return part.removesuffix(".py")
 
 
 def upward_imports(package: Path) -> list[str]:

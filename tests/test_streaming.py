@@ -15,7 +15,7 @@ import pytest
 
 from bench.generate import generate
 from dissector.capture.native import NativeCapture
-from dissector.cli_output import emit
+from dissector.cli.output import emit
 from dissector.pipeline import dissect
 from dissector.session.streams import Streams
 from dissector.views.json import exchange_pieces

@@ -1,182 +1,34 @@
-"""The command line of the dissector. Options mean what tshark users think they mean (-r, -Y, -T, -o)."""
+"""The commands that show what is in a capture, or in bytes from anywhere."""
 
 from __future__ import annotations
 
-import gc
-import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from enum import StrEnum
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from dissector.cli_output import SHAPES, emit, emit_pieces, json_array
-from dissector.errors import DissectorError
-
-app = typer.Typer(
-    name="dissector",
-    help="Shows what Outlook and Exchange really said: reads a capture and decodes its MAPI traffic to the last byte.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+from dissector.cli.application import app
+from dissector.cli.options import (
+    Brief,
+    Capture,
+    Engine,
+    EngineOption,
+    Format,
+    Jobs,
+    OneJob,
+    Prefs,
+    ReadFile,
+    Where,
+    coloured,
+    complain,
+    opened,
+    pick,
+    row_test,
 )
-
-
-class Format(StrEnum):
-    """-T of list and tree."""
-
-    TEXT = "text"
-    JSON = "json"
-    JSONL = "jsonl"
-
-
-class Brief(StrEnum):
-    """-T of commands with one answer."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-class Engine(StrEnum):
-    """Who reads the packets."""
-
-    AUTO = "auto"
-    NATIVE = "native"
-    PYSHARK = "pyshark"
-
-
-Capture = Annotated[
-    str | None, typer.Argument(metavar="CAPTURE", help="pcap or pcapng file, gzipped or not; - reads standard input.")
-]
-ReadFile = Annotated[str | None, typer.Option("-r", "--read-file", metavar="CAPTURE", help="The same, as in tshark.")]
-Where = Annotated[
-    str | None,
-    typer.Option("-Y", metavar="EXPR", help="Only what matches, e.g. 'rop == RopOpenFolder and error != 0'."),
-]
-Prefs = Annotated[
-    list[str] | None,
-    typer.Option("-o", metavar="NAME:VALUE", help="A preference, e.g. tls.keylog_file:keys.txt (repeatable)."),
-]
-Jobs = Annotated[
-    int | None,
-    typer.Option(
-        "-j", "--jobs", metavar="N", min=1,
-        help="Processes that show what one reads; the output is that of one. Without it: one a processor. Little work "
-        "is not shared out, and none where tshark reads the packets.",
-    ),
-]  # fmt: skip
-OneJob = Annotated[
-    int | None,
-    typer.Option(
-        "-j", "--jobs", metavar="N", min=1,
-        help="Taken as in tree and verify, but makes no difference here: reading is nearly all of the work, and that "
-        "cannot be shared.",
-    ),
-]  # fmt: skip
-EngineOption = Annotated[
-    Engine, typer.Option("--engine", help="native reads packets itself, pyshark through tshark; auto chooses.")
-]
-
-
-def pick(capture: str | None, read_file: str | None) -> str:
-    """The capture named by argument or -r. Naming none or both is a usage error."""
-    if (capture is None) == (read_file is None):
-        raise typer.BadParameter("name one capture, as an argument or with -r", param_hint="CAPTURE")
-    return capture or read_file or ""
-
-
-def preferences(pairs: Iterable[str] | None) -> dict[str, str]:
-    """-o NAME:VALUE options as a dict."""
-    made = {}
-    for pair in pairs or ():
-        name, colon, value = pair.partition(":")
-        if not colon or not name:
-            raise typer.BadParameter(f"{pair!r} is not NAME:VALUE", param_hint="-o")
-        if name == "tls.keylog_file" and not os.access(value, os.R_OK):
-            raise DissectorError(f"-o {name}: {value or 'no file'} cannot be read")
-        made[name] = value
-    return made
-
-
-def opened(capture: str, engine: Engine, prefs: Iterable[str] | None) -> Any:
-    """The dissection of a capture, with a progress bar on a terminal."""
-    from dissector.pipeline import dissect
-
-    source: Any = sys.stdin.buffer if capture == "-" else capture
-    bar = Progress()
-    options = preferences(prefs)
-    for name in options:
-        if name != "tls.keylog_file" and engine is not Engine.PYSHARK:
-            raise typer.BadParameter(
-                f"{name!r} is a preference of tshark: it needs --engine pyshark (ours: tls.keylog_file)",
-                param_hint="-o",
-            )
-    gc.freeze()  # the grammar is here to stay: no collection need look at it
-    dissection = dissect(source, engine=engine.value, options=options, progress=bar.update)
-    return dissection, bar
-
-
-class Progress:
-    """A progress bar on stderr: only on a terminal, only when stdout is none, only for work that takes a while."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._task: Any = None
-        self._wanted = sys.stderr.isatty() and not sys.stdout.isatty()
-
-    def update(self, done: int, total: int) -> None:
-        if not self._wanted:
-            return
-        if self._bar is None:
-            from rich.console import Console
-            from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
-
-            columns = (TextColumn("reading"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-            self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
-            self._task = self._bar.add_task("reading", total=total)
-            self._bar.start()
-        self._bar.update(self._task, completed=done, total=total)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-
-
-def row_test(expression: str | None, fields: Any = None) -> Callable[[Any], bool]:
-    """The test of rows that -Y asks for (fields: what they have, if they are no ROPs).
-
-    The grammar of expressions is loaded only when there is one.
-    """
-    if expression is None:
-        return lambda row: True
-    from dissector.views.filter import compile_filter
-
-    return compile_filter(expression) if fields is None else compile_filter(expression, fields)
-
-
-def coloured() -> bool:
-    """Whether stdout takes colour: a terminal, and NO_COLOR not set."""
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-
-
-def complain(dissection: Any) -> None:
-    """What the reading of the file ran into, on stderr."""
-    summary = dissection.capture.summary
-    for problem in summary.diagnostics:
-        print(f"dissector: {summary.path}: {problem.message}", file=sys.stderr)
-    closed = [one for one in dissection.tally.opaque if one.kind == "tls"]
-    if closed and not dissection.tracker.sessions:
-        names = ", ".join(sorted({one.label for one in closed if one.label})) or "no server name"
-        print(
-            f"dissector: {summary.path}: {len(closed)} TLS connections ({names}) stayed closed, nothing else is MAPI; "
-            "give the keys of this session with -o tls.keylog_file:FILE (tshark opens them)",
-            file=sys.stderr,
-        )
+from dissector.cli.output import SHAPES, emit, emit_pieces, json_array
+from dissector.errors import DissectorError
 
 
 @app.command(name="list", epilog="Example: dissector list outlook.pcap -Y 'RopSaveChangesMessage or error != 0'")
@@ -229,7 +81,7 @@ def tree(
     engine: EngineOption = Engine.AUTO,
 ) -> None:
     """Annotated trees, one per exchange: every byte with its name, value and meaning."""
-    from dissector.cli_jobs import jobs_for, write_shared
+    from dissector.cli.jobs import jobs_for, write_shared
     from dissector.session.streams import Joined, Streams
     from dissector.verify import weight
     from dissector.views.json import exchange_pieces
@@ -366,7 +218,7 @@ def verify(
     engine: EngineOption = Engine.AUTO,
 ) -> None:
     """Decode every PDU, encode it again and compare. Exit code 1 where a byte differs or stays undecoded."""
-    from dissector.cli_jobs import jobs_for, verify_shared
+    from dissector.cli.jobs import jobs_for, verify_shared
     from dissector.verify import verify as verified
     from dissector.views.json import dumps_pretty
     from dissector.views.table import report_lines
@@ -456,51 +308,3 @@ def rops(form: Annotated[Format, typer.Option("-T", help="Output format.")] = Fo
         for one in definitions
     )  # fmt: skip
     emit(json_array(lines) if form is Format.JSON else lines)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        print(f"dissector {version('mapi-dissector')}")
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
-) -> None:
-    pass
-
-
-FREED = 16 << 20
-"""A block of this size, taken and given back at the start, makes the GNU C library keep what is freed later: else it
-returns it to the system between one message and the next, only to fetch it again."""
-COLLECT = (100_000, 20, 100)
-"""When the garbage collector looks for cycles: seldom. A reading makes millions of objects and hardly a cycle."""
-
-
-def run(application: Callable[..., Any], name: str) -> None:
-    """Run a command line: errors become one line and exit code 2, a closed pipe ends quietly."""
-    gc.set_threshold(*COLLECT)
-    bytes(FREED)
-    try:
-        application()
-        sys.stdout.flush()
-    except DissectorError as error:
-        sys.stdout.flush()
-        print(f"{name}: {error}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-import dissector.cli_export  # noqa: E402  registers its commands
-import dissector.cli_sync  # noqa: E402, F401  registers its commands
-
-
-def main() -> None:
-    run(app, "dissector")

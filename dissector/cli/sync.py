@@ -7,21 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
-from dissector.cli import (
+from dissector.cli.application import app
+from dissector.cli.options import (
     Brief,
     Capture,
     Engine,
     EngineOption,
     Prefs,
     ReadFile,
-    app,
     coloured,
     complain,
     opened,
     pick,
     row_test,
 )  # fmt: skip
-from dissector.cli_output import emit
+from dissector.cli.output import emit
 
 
 def _palette() -> Any:

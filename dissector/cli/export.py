@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dissector.cli import Brief, Engine, EngineOption, app, preferences
+from dissector.cli.application import app
+from dissector.cli.options import Brief, Engine, EngineOption, preferences
 
 if TYPE_CHECKING:
     from dissector.export.run import Outcome

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
-from dissector.cli_output import Shape, writing
+from dissector.cli.output import Shape, writing
 from dissector.jobs import MOST, Shared, available
 
 if TYPE_CHECKING:

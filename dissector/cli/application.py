@@ -1,0 +1,62 @@
+"""The application that commands are registered with, and how a command line is run."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from dissector.errors import DissectorError
+
+app = typer.Typer(
+    name="dissector",
+    help="Shows what Outlook and Exchange really said: reads a capture and decodes its MAPI traffic to the last byte.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"dissector {version('mapi-dissector')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    pass
+
+
+FREED = 16 << 20
+"""A block of this size, taken and given back at the start, makes the GNU C library keep what is freed later: else it
+returns it to the system between one message and the next, only to fetch it again."""
+COLLECT = (100_000, 20, 100)
+"""When the garbage collector looks for cycles: seldom. A reading makes millions of objects and hardly a cycle."""
+
+
+def run(application: Callable[..., Any], name: str) -> None:
+    """Run a command line: errors become one line and exit code 2, a closed pipe ends quietly."""
+    gc.set_threshold(*COLLECT)
+    bytes(FREED)
+    try:
+        application()
+        sys.stdout.flush()
+    except DissectorError as error:
+        sys.stdout.flush()
+        print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except KeyboardInterrupt:
+        sys.exit(130)
