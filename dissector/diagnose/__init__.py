@@ -48,9 +48,10 @@ class Diagnosis:
         self._misuse = [one for one in chosen if one.on == "misuse"]
         self._end = [one for one in chosen if one.on == "end"]
         self._rops: dict[int, list[Rule]] = {}
+        self._failed: dict[int, list[Rule]] = {}
         for one in chosen:
             for rop_id in one.rops:
-                self._rops.setdefault(rop_id, []).append(one)
+                (self._failed if one.on == "failed rop" else self._rops).setdefault(rop_id, []).append(one)
 
     def exchange(self, exchange: Exchange) -> Iterator[Finding]:
         """What is found with this exchange. The exchange counts only when the findings were run through."""
@@ -72,7 +73,10 @@ class Diagnosis:
             if misuse is not None:
                 for one in self._misuse:
                     yield from _findings(one, one.check(case, exchange, misuse), session)
-            for one in self._rops.get(rop.rop_id, ()):
+            rules = self._rops.get(rop.rop_id, ())
+            if rop.return_value:
+                rules = [*rules, *self._failed.get(rop.rop_id, ())]
+            for one in rules:
                 yield from _findings(one, one.check(case, exchange, rop), session)
         records = case.recorder.exchange(exchange)
         yield from self._streams()

@@ -68,8 +68,9 @@ class Finding:
 class Rule:
     """on: what the function is called with besides the Case: "sync" (SyncRecord, Origin); "change", "downloaded" or
     "uploaded" (SyncRecord, SyncChange, the Version before or None); "stream" (Stream); "exchange" (Exchange); "rop"
-    (Exchange, Rop; only the ROPs in `rops`); "misuse" (Exchange, Misuse); "end" (nothing). about: what it finds, in a
-    sentence. spec: the section it rests on; rpc_spec: the one for calls over RPC, where that is another.
+    (Exchange, Rop; only the ROPs in `rops`); "failed rop" (the same, where it did not return success); "misuse"
+    (Exchange, Misuse); "end" (nothing). about: what it finds, in a sentence. spec: the section it rests on; rpc_spec:
+    the one for calls over RPC, where that is another.
     """
 
     name: str

@@ -43,7 +43,7 @@ def use_after_release(case: Case, exchange: Exchange, misuse: Misuse) -> Iterato
 
 
 @rule(
-    "wrong-object", WARNING, "rop", "MS-OXCROPS 2.2.1",
+    "wrong-object", WARNING, "failed rop", "MS-OXCROPS 2.2.1",
     "A client error: it took one handle for another.",
     rops=tuple(FITTING),
 )  # fmt: skip
@@ -60,7 +60,7 @@ def wrong_object(case: Case, exchange: Exchange, rop: Rop) -> Iterator[Hit]:
 
 
 @rule(
-    "null-object", WARNING, "rop", "MS-OXCDATA 2.4",
+    "null-object", WARNING, "failed rop", "MS-OXCDATA 2.4",
     "The client used a handle that the server does not know, though the capture shows it opened and not released: "
     "look for a restart of the server or a session that was moved.",
     rops=(*FITTING, 0x07, 0x0A, 0x0C, 0x04, 0x03),
