@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from contextlib import ExitStack
 from enum import StrEnum
@@ -272,6 +273,7 @@ def run_command(
         raise ReplayError(f"--save-capture {save_capture}: that is the capture that is replayed")
     target = Target(server, credentials, mailbox, not insecure, ca, limits)
     manner = Manner(stop_on.value if stop_on is not None else "", speed is Speed.ORIGINAL, rules)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the report is kept, as with Ctrl-C
     with ExitStack() as stack:
         recorder = None
         if save_capture is not None:

@@ -214,7 +214,8 @@ def test_without_the_option_the_codes_are_0_1_2(tmp_path: Path) -> None:
         assert Run(tmp_path, INCREMENTAL, server.base_url, password="wrong").done().code == 2
 
 
-def test_ctrl_c_keeps_the_report(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_keeps_the_report(tmp_path: Path, number: signal.Signals) -> None:
     began = tmp_path / "began"
 
     def slow(number: int, body: bytes, handler: Handler) -> bool:
@@ -232,7 +233,7 @@ def test_ctrl_c_keeps_the_report(tmp_path: Path) -> None:
             if began.exists():
                 break
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, told = process.communicate(timeout=30)
     run.ended(process.returncode, told)
     assert (run.code, run.told) == (130, "replay: interrupted\n")
