@@ -78,7 +78,7 @@ def test_what_an_incremental_synchronization_does_wrong_is_seen(fault: str) -> N
     ],
 )
 def test_what_ends_a_replay(day: Path, fault: str, code: int, words: str) -> None:
-    report = under(fault, day, limits=Limits(silence=0.5))
+    report = under(fault, day, limits=Limits(silence=0.5 if fault.startswith("silence") else 60.0))
     assert words in report.failure
     assert report.exit_code == code
     assert report.steps >= 15
