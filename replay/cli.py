@@ -323,7 +323,9 @@ def target_of(server: str, credentials: Any, mailbox: str, insecure: bool, ca: s
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file. Raises ReplayError."""
+    """Write a plan. Raises ReplayError."""
+    if path.exists() and path.suffix.lower() != ".toml":
+        raise ReplayError(f"-o {path} is there already, and no plan (.toml): it is left alone")
     try:
         path.write_text(text, "utf-8")
     except OSError as error:

@@ -119,6 +119,10 @@ def test_the_capture_is_never_written_over(tmp_path: Path, server: RunningServer
     assert done.returncode == 2
     assert "that is the capture that is replayed" in done.stderr
     assert capture.read_bytes() == TABLES.read_bytes()
+    done = replay("plan", capture, "-o", capture)
+    assert done.returncode == 2
+    assert "it is left alone" in done.stderr
+    assert capture.read_bytes() == TABLES.read_bytes()
 
 
 def test_no_password_is_asked_for_by_its_variable(server: RunningServer) -> None:
