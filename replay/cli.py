@@ -324,7 +324,7 @@ def target_of(server: str, credentials: Any, mailbox: str, insecure: bool, ca: s
 
 def write_text(path: Path, text: str) -> None:
     """Write a plan. Raises ReplayError."""
-    if path.exists() and path.suffix.lower() != ".toml":
+    if path.is_file() and path.suffix.lower() != ".toml":
         raise ReplayError(f"-o {path} is there already, and no plan (.toml): it is left alone")
     try:
         path.write_text(text, "utf-8")
