@@ -158,7 +158,7 @@ def test_an_error_that_cannot_be_pickled_keeps_its_words() -> None:
         yield b""
         raise Odd(1, 2)
 
-    _, error = words_of(shared([partial(unit, 0, 1, 1)] * 3 + [odd] * 3, 2))
+    _, error = words_of(shared([odd, *[partial(unit, 0, 1, 1)] * 30], 2))
     assert isinstance(error, RuntimeError)
     assert "Odd: 1 and 2" in str(error)
 
