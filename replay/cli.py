@@ -533,6 +533,8 @@ def serve(
                 ready=lambda url: print(f"listening on {url}", file=sys.stderr, flush=True),
             )  # fmt: skip
         except ServerError as error:
+            if recorder is not None:
+                recorder.discard()
             raise ReplayError(str(error)) from error
 
 

@@ -72,6 +72,7 @@ class Recorder:
 
     def __init__(self, target: str | Path | BinaryIO, note: str = "", overwrite: bool = True) -> None:
         self._own = isinstance(target, str | Path)
+        self._new = Path(target) if isinstance(target, str | Path) and not Path(target).exists() else None
         if isinstance(target, str | Path):
             try:
                 self._file: BinaryIO = open(target, "wb" if overwrite else "xb")  # noqa: SIM115
@@ -101,6 +102,12 @@ class Recorder:
     def close(self) -> None:
         if self._own:
             self._file.close()
+
+    def discard(self) -> None:
+        """Nothing will be said: close the file, and take it away where it is empty and was not there before."""
+        self.close()
+        if self._new is not None and not self._count:
+            self._new.unlink(missing_ok=True)
 
     def conversation(self, client: Endpoint, server: Endpoint) -> Conversation:
         """A new TCP connection."""

@@ -246,6 +246,17 @@ def test_an_address_that_is_taken_is_one_line() -> None:
             assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_a_server_that_does_not_start_leaves_no_record(tmp_path: Path) -> None:
+    new, old = tmp_path / "new.pcapng", tmp_path / "old.pcapng"
+    old.write_bytes(b"mine")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert replay("serve", "--listen", where, "--record", new).returncode == 2
+        assert replay("serve", "--listen", where, "--record", old).returncode == 2
+    assert not new.exists()
+    assert old.read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize("listen", ["8080", "h:x", "h:70000"])
 def test_addresses_that_are_none(listen: str) -> None:
     done = replay("stub", TABLES, "--listen", listen)
