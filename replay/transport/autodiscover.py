@@ -18,7 +18,7 @@ import httpx
 
 from replay.errors import ProtocolError, RefusedError, ReplayError, UnreachableError
 from replay.transport.auth import Credentials, auth_for, is_loopback
-from replay.transport.mapihttp import NO_RPC, Limits, failure_of, tls_context
+from replay.transport.mapihttp import NO_RPC, Limits, failure_of, tls_context, without_credentials
 
 PATH = "/autodiscover/autodiscover.xml"
 REQUEST_NAMES = "http://schemas.microsoft.com/exchange/autodiscover/outlook/requestschema/2006"
@@ -52,6 +52,7 @@ def urls_of(address: str, server: str = "") -> list[str]:
         raise ReplayError(f"--autodiscover {address!r}: not an e-mail address")
     if not server:
         return [f"https://{domain}{PATH}", f"https://autodiscover.{domain}{PATH}"]
+    without_credentials(server)
     parts = urlsplit(server)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ReplayError(f"--server {server!r}: not an http:// or https:// URL")

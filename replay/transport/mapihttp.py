@@ -46,6 +46,7 @@ MOST_RETRIES, FIRST_DELAY, LONGEST_DELAY = 3, 1.0, 30.0
 CONTEXT_NOT_FOUND, LOST_SESSION = 10, "the server does not know the session any more"
 
 RPC = re.compile(r"(rpc|ncacn|ncalrpc)\w*(\+\w+)?:", re.IGNORECASE)
+CREDENTIALS = re.compile(r"[^/?#]*//[^/?#]*@|[^/?#@]*:[^/?#@]*@")
 NO_RPC = "RPC is not supported as a target, only MAPI over HTTP (http://, https://), whatever was captured"
 
 META_TAGS = (b"PROCESSING", b"PENDING", b"DONE")
@@ -78,8 +79,20 @@ class _Session:
     talk_from: Any = None
 
 
+def without_credentials(url: str) -> None:
+    """Raises ReplayError, which does not show the URL, where that has a user or a password in it."""
+    if CREDENTIALS.match(url):
+        raise ReplayError(
+            "--server: a URL with a user or a password in it is not taken; give --user, and the password in REPLAY_PASSWORD"
+        )
+
+
 def endpoint(url: str, user: str) -> str:
-    """The mailbox endpoint: as given, or /mapi/emsmdb/ with the user's MailboxId where url names only a host."""
+    """The mailbox endpoint: as given, or /mapi/emsmdb/ with the user's MailboxId where url names only a host.
+
+    Raises ReplayError where it is none, or has a user or a password in it: a URL is shown, in reports too.
+    """
+    without_credentials(url)
     try:
         parts = urlsplit(url)
         if RPC.match(url) or parts.path.lower().endswith("rpcproxy.dll"):

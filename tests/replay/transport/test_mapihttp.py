@@ -26,6 +26,7 @@ from replay.report import Report
 from replay.runner import Target, run_steps
 from replay.server.runner import RunningServer
 from replay.transport.auth import Credentials, Method
+from replay.transport.autodiscover import urls_of
 from replay.transport.mapihttp import Limits, MapiHttp, endpoint
 from tests.conftest import ROOT
 from tests.replay.servers import HEAD, Handler, certificate, chunk, front, read_request, rude
@@ -75,6 +76,20 @@ def test_an_endpoint_is_made_of_a_host(url: str, made: str) -> None:
 def test_a_url_that_cannot_be_used(url: str, words: str) -> None:
     with pytest.raises(ReplayError, match=words):
         endpoint(url, "alice")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://alice:Sekret@h:1", "https://alice:Sekret@h/mapi/emsmdb/?MailboxId=9", "http://Sekret@h", "alice:Sekret@h",
+        "http://alice:Sekret@h:99999999", "ncacn_http://alice:Sekret@h",
+    ],
+)  # fmt: skip
+def test_a_url_with_a_password_is_refused_unseen(url: str) -> None:
+    for used in (lambda: endpoint(url, "alice"), lambda: urls_of("alice@h", url)):
+        with pytest.raises(ReplayError, match="REPLAY_PASSWORD") as raised:
+            used()
+        assert "Sekret" not in str(raised.value)
 
 
 # Failures.
