@@ -46,8 +46,9 @@ FIELDS: dict[str, Callable[[Row], Any]] = {
     "rop": lambda row: row.rop,
     "rop_id": lambda row: row.rop_id,
     "exchange": lambda row: row.exchange,
-    "frame": lambda row: row.frame,
-    "time": lambda row: row.time,
+    "frame": lambda row: [frame for frame in (row.frame, row.response_frame) if frame is not None],
+    "response_frame": lambda row: row.response_frame,
+    "time_epoch": lambda row: row.time,
     "error": lambda row: row.return_code,
     "return_name": lambda row: row.return_name or None,
     "call": lambda row: row.call,
@@ -59,6 +60,8 @@ FIELDS: dict[str, Callable[[Row], Any]] = {
     "kind": lambda row: row.kind,
     "summary": lambda row: row.summary or None,
 }
+"""What a ROP row has. frame: of the request and of the response; of several values any may fit, but for != none may be
+equal. time_epoch: seconds since 1970, as `time` in JSON (a list shows seconds from the first frame)."""
 
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
@@ -75,7 +78,11 @@ OPERATORS["~"] = OPERATORS["matches"]
 MOST_NESTED = 200
 """Parentheses and negations of an expression, at the most."""
 
-NUMBERS = frozenset(("rop_id", "exchange", "frame", "time", "error", "session", "logon_id", "index", "handle"))
+NUMBERS = frozenset(
+    (
+        "rop_id", "exchange", "frame", "response_frame", "time_epoch", "error", "session", "logon_id", "index", "handle",
+    )
+)  # fmt: skip
 """Fields of ROP rows that are compared with numbers."""
 
 Test = Callable[[Any], bool]
@@ -135,9 +142,10 @@ class _Tests(Transformer[Any, Test]):
         def passes(row: Row) -> bool:
             have = field(row)
             values = have if isinstance(have, list) else [have]
-            return any(
+            found = [
                 test(value, want) for value in values if value is not None and (textual or _same_kind(value, want))
-            )
+            ]
+            return all(found) and bool(found) if symbol == "!=" else any(found)
 
         return passes
 
