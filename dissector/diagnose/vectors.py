@@ -18,8 +18,8 @@ from dissector.diagnose.imports import REFUSALS
 from dissector.grammar.names import error_meaning, error_name
 
 _VECTOR = re.compile(r"\[\s*([0-9A-Fa-f]{1,8}(?:-[0-9A-Fa-f]{1,8}){1,5})\s*\]")
-_CODE = re.compile(r"(?<![\w-])(?:0x([0-9A-Fa-f]{8})|(8[0-9A-Fa-f]{7}))(?![\w-])")
-"""An error code by itself, as Outlook's own dialogs have it: error (0x8004010F)."""
+_CODE = re.compile(r"(?<![\w-])(?:0[xX]([0-9A-Fa-f]{8})|(8[0-9A-Fa-f]{7}))(?![\w-])")
+"""An error code by itself, as Outlook's own dialogs have it: error (0x8004010F); its log has 0X8004010F."""
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIME = re.compile(r"^\s*(\d{1,2}:\d{2}:\d{2}(?:\s*[AP]M)?)\s*", re.IGNORECASE)
 _FOLDER = re.compile(r"(?:folder|ordner|dossier)\s+['‘\"“](.+?)['’\"”]", re.IGNORECASE)
@@ -77,14 +77,18 @@ def vectors_in(text: str) -> Iterator[Vector]:
         named = _FOLDER.search(words)
         if named is not None:
             folder, doing, said = named[1], words, ""
-        elif words and not found:
+        elif words and not found and not _CODE.fullmatch(words):
             said = words
+        told: list[int] = []
         for match in found:
-            yield Vector(f"[{match[1]}]", parts_of(match[1]), words or said, time, folder, doing)
-        for match in _CODE.finditer(line) if not found else ():
+            vector = Vector(f"[{match[1]}]", parts_of(match[1]), words or said, time, folder, doing)
+            told += vector.codes
+            yield vector
+        for match in _CODE.finditer(line):
             digits = match[1] or match[2]
-            about = words if words.lower() != match[0].lower() else ""
-            yield Vector(f"0x{digits.upper()}", parts_of(digits), about, time, folder, doing)
+            if int(digits, 16) not in told:
+                about = said if _CODE.fullmatch(words) else words
+                yield Vector(f"0x{digits.upper()}", parts_of(digits), about, time, folder, doing)
 
 
 def parts_of(numbers: str) -> tuple[Part, ...]:

@@ -59,7 +59,7 @@ def test_what_is_no_vector(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("8004010F", ""), ("0x8004010f", ""), ("error (0x8004010F): 'not found'", "error (0x8004010F): 'not found'"),
+        ("8004010F", ""), ("0x8004010f", ""), ("0X8004010F", ""), ("error (0x8004010F): 'not found'", "error (0x8004010F): 'not found'"),
         ("20:15 [8004010F]", "20:15 [8004010F]"),
     ],
 )  # fmt: skip
@@ -73,3 +73,13 @@ def test_a_code_within_a_vector_is_told_once() -> None:
     assert [one.text for one in vectors_in("[80040803-30141506-0-533] error 0x80040803")] == [
         "[80040803-30141506-0-533]"
     ]
+
+
+def test_codes_beside_vectors() -> None:
+    log = LOG + "20:15:36 Microsoft Exchange offline address book\n20:15:36\t0X8004010F\n"
+    assert [one.text for one in vectors_in(log)] == ["[0-130]", "[80004005-501-4B9-560]", "0x8004010F"]
+    *_, last = vectors_in(log)
+    assert (last.codes, last.said, last.time) == (
+        [0x8004010F], "Microsoft Exchange offline address book", "20:15:36",
+    )  # fmt: skip
+    assert [one.text for one in vectors_in("[0-130] failed with 0X8004010F")] == ["[0-130]", "0x8004010F"]
