@@ -312,20 +312,46 @@ def _text_of(what: str) -> str:
     import sys
     from pathlib import Path
 
+    from dissector.diagnose.vectors import vectors_in
     from dissector.errors import DissectorError
     from dissector.grammar.names import error_code
 
     if what == "-":
-        return sys.stdin.read()
-    if re.fullmatch(r"[0-9A-Fa-f]{1,8}(-[0-9A-Fa-f]{1,8})+", what) and not Path(what).exists():
+        return _decoded(sys.stdin.buffer.read(), "standard input")
+    path = Path(what)
+    try:
+        there = "\n" not in what and path.exists()
+    except (OSError, ValueError):  # a text that is too long for a name
+        there = False
+    if there:
+        try:
+            return _decoded(path.read_bytes(), what)
+        except OSError as error:
+            raise DissectorError(f"{what}: {error.strerror or error}") from error
+    if re.fullmatch(r"[0-9A-Fa-f]{1,8}(-[0-9A-Fa-f]{1,8})+", what):
         return f"[{what}]"
     code = error_code(what)
     if code is not None:
         return f"0x{code:08X}"
-    try:
-        return Path(what).read_text(errors="replace") if "\n" not in what and Path(what).is_file() else what
-    except OSError as error:
-        raise DissectorError(f"{what}: {error.strerror or error}") from error
+    if "\n" not in what and re.search(r"[\\/]|\.\w{1,5}$", what) and not any(vectors_in(what)):
+        raise DissectorError(f"{what}: no such file")
+    return what
+
+
+def _decoded(raw: bytes, name: str) -> str:
+    """A text that may begin with a byte order mark: Outlook and Notepad save UTF-16."""
+    import codecs
+
+    from dissector.capture.pcap import format_of
+    from dissector.errors import DissectorError
+
+    if format_of(raw) or raw.startswith((b"\x0a\x0d\x0d\x0a", b"\x1f\x8b")):
+        raise DissectorError(f"{name}: this is a capture: add --message M (id, source key or part of the subject)")
+    utf_16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = raw.decode("utf-16" if utf_16 else "utf-8-sig", errors="replace")
+    if not text.strip():
+        raise DissectorError(f"{name} is empty")
+    return text
 
 
 def _explain_message(capture: str, message: str, form: Brief, prefs: Any, engine: Engine) -> None:

@@ -59,7 +59,8 @@ def test_what_is_no_vector(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("8004010F", ""), ("0x8004010f", ""), ("0X8004010F", ""), ("error (0x8004010F): 'not found'", "error (0x8004010F): 'not found'"),
+        ("8004010F", ""), ("0x8004010f", ""), ("0X8004010F", ""),
+        ("error (0x8004010F): 'not found'", "error (0x8004010F): 'not found'"),
         ("20:15 [8004010F]", "20:15 [8004010F]"),
     ],
 )  # fmt: skip

@@ -192,6 +192,46 @@ def test_text_without_a_vector(what: str) -> None:
     assert runner.invoke(app, ["explain", what]).exit_code != 0
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-8-sig", "utf-8"])
+def test_a_log_as_outlook_or_an_editor_saves_it(encoding: str, tmp_path: Path) -> None:
+    text = "20:15:33 Synchronizing server changes in folder 'Gel\xf6scht'\r\n20:15:34 0X8004010F\r\n"
+    raw = (b"\xfe\xff" if encoding == "utf-16-be" else b"") + text.encode(encoding)
+    log = tmp_path / "issues.txt"
+    log.write_bytes(raw)
+    shown = run("explain", str(log))
+    assert "ecNotFound" in shown
+    assert "folder 'Gel\xf6scht'" in shown
+    done = runner.invoke(app, ["explain", "-"], input=raw)
+    assert (done.exit_code, done.output) == (0, shown)
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("no-such-log.txt", "no-such-log.txt: no such file"),
+        ("logs/issues", "logs/issues: no such file"),
+        (UPLOAD, "this is a capture: add --message"),
+        ("EMPTY", "is empty"),
+        ("GZIP", "this is a capture: add --message"),
+        ("FOLDER", "directory"),
+        ("no vector here " * 100, "there is no error vector"),
+        ("It failed.", "there is no error vector"),
+    ],
+)
+def test_what_cannot_be_explained_is_named(what: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "EMPTY").write_bytes(b"")
+    (tmp_path / "GZIP").write_bytes(b"\x1f\x8b\x08")
+    (tmp_path / "FOLDER").mkdir()
+    named = what if not what.isupper() else str(tmp_path / what)
+    with pytest.raises(DissectorError, match=re.escape(said)):
+        runner.invoke(app, ["explain", named], catch_exceptions=False)
+
+
+def test_nothing_on_standard_input() -> None:
+    with pytest.raises(DissectorError, match="standard input is empty"):
+        runner.invoke(app, ["explain", "-"], input=b"", catch_exceptions=False)
+
+
 def test_why_a_message_came() -> None:
     text = run("explain", UPLOAD, "--message", "0x30034")
     assert "#5 download of Inbox, frame 443: sent as changed" in text
