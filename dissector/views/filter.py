@@ -80,7 +80,8 @@ MOST_NESTED = 200
 
 NUMBERS = frozenset(
     (
-        "rop_id", "exchange", "frame", "response_frame", "time_epoch", "error", "session", "logon_id", "index", "handle",
+        "rop_id", "exchange", "frame", "response_frame", "time_epoch", "error", "session", "logon_id", "index",
+        "handle",
     )
 )  # fmt: skip
 """Fields of ROP rows that are compared with numbers."""
@@ -142,10 +143,9 @@ class _Tests(Transformer[Any, Test]):
         def passes(row: Row) -> bool:
             have = field(row)
             values = have if isinstance(have, list) else [have]
-            found = [
-                test(value, want) for value in values if value is not None and (textual or _same_kind(value, want))
-            ]
-            return all(found) and bool(found) if symbol == "!=" else any(found)
+            given = [value for value in values if value is not None and (textual or _same_kind(value, want))]
+            passed = all if symbol == "!=" else any
+            return bool(given) and passed(test(value, want) for value in given)
 
         return passes
 

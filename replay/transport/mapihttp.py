@@ -83,7 +83,8 @@ def without_credentials(url: str) -> None:
     """Raises ReplayError, which does not show the URL, where that has a user or a password in it."""
     if CREDENTIALS.match(url):
         raise ReplayError(
-            "--server: a URL with a user or a password in it is not taken; give --user, and the password in REPLAY_PASSWORD"
+            "--server: a URL with a user or a password in it is not taken; give --user, and the password in "
+            "REPLAY_PASSWORD"
         )
 
 

@@ -81,8 +81,8 @@ def test_a_url_that_cannot_be_used(url: str, words: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "http://alice:Sekret@h:1", "https://alice:Sekret@h/mapi/emsmdb/?MailboxId=9", "http://Sekret@h", "alice:Sekret@h",
-        "http://alice:Sekret@h:99999999", "ncacn_http://alice:Sekret@h",
+        "http://alice:Sekret@h:1", "https://alice:Sekret@h/mapi/emsmdb/?MailboxId=9", "http://Sekret@h",
+        "alice:Sekret@h", "http://alice:Sekret@h:99999999", "ncacn_http://alice:Sekret@h",
     ],
 )  # fmt: skip
 def test_a_url_with_a_password_is_refused_unseen(url: str) -> None:
