@@ -48,6 +48,8 @@ SOURCE_KEY, MODIFIED, CHANGE_KEY, PREDECESSORS = 0x65E00102, 0x30080040, 0x65E20
 MESSAGE_FLAGS, HAS_ATTACHMENTS = 0x0E070003, 0x10
 PARENT_SOURCE_KEY, DISPLAY_NAME = 0x65E10102, 0x3001001F
 CONTAINER_CLASS, SUBJECT = 0x3613001F, 0x0037001F
+CNSETS = (0x67960102, 0x67DA0102, 0x67D20102)
+"""What a contents collector is given as state: MetaTagCnsetSeen, MetaTagCnsetSeenFAI, MetaTagCnsetRead."""
 ASSOCIATED = 0x10
 """ImportFlag of RopSynchronizationImportMessageChange."""
 COPY_TO = 1
@@ -124,6 +126,7 @@ class Seeder:
         yield from self._make_folders()
         yield from self._make_messages()
         yield from self._states()
+        yield from self._release()
 
     def before(self, exchange: int) -> Conversation:
         """What happened before a synchronization that this exchange of the capture opens."""
@@ -145,7 +148,17 @@ class Seeder:
             ids = self._numbers(keys)
             if ids:
                 yield from self._asker.call(self._origin, name, [folder], MessageIds=ids, **fields)
+        yield from self._release()
         self._say(exchange, _told(later))
+
+    def _release(self) -> Conversation:
+        """Release the collectors and folders that are open; what comes later opens its own."""
+        handles = [*self._collectors.values(), *self._folders.values()]
+        self._collectors.clear()
+        self._folders.clear()
+        for at in range(0, len(handles), MOST_SLOTS):
+            some = handles[at : at + MOST_SLOTS]
+            yield from self._rops([("RopRelease", {"InputHandleIndex": slot}) for slot in range(len(some))], some)
 
     # Folders.
 
@@ -239,6 +252,7 @@ class Seeder:
         answer = yield from self._asker.call(
             self._origin, "RopSynchronizationOpenCollector", [above], IsContentsCollector=False
         )
+        yield from self._empty_state(opened(answer), CNSETS[:1])
         own, history = self._versions(seed, live)
         pairs = [
             (PARENT_SOURCE_KEY, _xid((self._guid, parent.counter))), (SOURCE_KEY, _xid(live)),
@@ -432,7 +446,19 @@ class Seeder:
                 self._origin, "RopSynchronizationOpenCollector", [handle], IsContentsCollector=True
             )
             self._collectors[folder] = opened(answer)
+            yield from self._empty_state(opened(answer), CNSETS)
         return self._collectors[folder]
+
+    def _empty_state(self, collector: int, tags: Sequence[int]) -> Conversation:
+        """Tell a collector that nothing is known yet [MS-OXCFXICS] 3.3.4.3.3."""
+        begin, end = "RopSynchronizationUploadStateStreamBegin", "RopSynchronizationUploadStateStreamEnd"
+        rops: list[tuple[str, dict[str, Any]]] = []
+        for tag in tags:
+            rops += [
+                (begin, {"InputHandleIndex": 0, "StateProperty": tag, "TransferBufferSize": 0}),
+                (end, {"InputHandleIndex": 0}),
+            ]
+        yield from self._rops(rops, [collector])
 
     def _fresh(self) -> Generator[Outgoing, HttpExchange, GlobalId]:
         """A live id for a message that is made."""

@@ -135,7 +135,7 @@ class MapiHttp:
         self._limits = limits or Limits()
         self._recorder, self._pause, self._transport = recorder, pause, transport
         self._sessions: dict[int, _Session] = {}
-        self._client_info, self._seeder_info = (f"{{{uuid.uuid4()}}}".upper() for _ in range(2))
+        self._client_info = f"{{{uuid.uuid4()}}}".upper()
         self._requests = 0
 
     def __enter__(self) -> Self:
@@ -202,12 +202,11 @@ class MapiHttp:
 
     def _post(self, outgoing: Outgoing, session: _Session) -> tuple[HttpExchange, float | None]:
         """The exchange, and after how many seconds to send the request again (None: it was carried out)."""
-        name = self._client_info if outgoing.session >= 0 else self._seeder_info  # seeding is not what the client did
         headers = {
             "Content-Type": "application/mapi-http",
             "X-RequestType": outgoing.request_type,
-            "X-RequestId": f"{name}:{self._requests}",
-            "X-ClientInfo": f"{name}:{abs(outgoing.session)}",
+            "X-RequestId": f"{self._client_info}:{self._requests}",
+            "X-ClientInfo": f"{self._client_info}:{outgoing.session}",
             "X-ClientApplication": "Outlook/16.00.0000.0000",
         }
         began = time.time()
