@@ -72,7 +72,7 @@ def run_steps(
     pace = _Pace() if manner.original else None
     with MapiHttp(
         target.server, target.credentials, verify=target.verify, ca=target.ca, limits=target.limits, recorder=recorder,
-        transport=target.transport,
+        transport=target.transport, note=engine.report.note,
     ) as client:  # fmt: skip
         conversation = engine.conversation()
         count = 0

@@ -114,7 +114,7 @@ class MapiHttp:
 
     verify: whether the server's certificate has to verify, by the system's authorities or those in the file `ca`.
     recorder: writes down what is said. pause: waits some seconds (for tests). transport: what requests go through in
-    the place of sockets.
+    the place of sockets. note: is told of each request that is sent again: its frame, its type, and why.
     """
 
     def __init__(
@@ -128,12 +128,13 @@ class MapiHttp:
         recorder: Recorder | None = None,
         pause: Callable[[float], None] = time.sleep,
         transport: httpx.BaseTransport | None = None,
+        note: Callable[[int, str, str], None] = lambda frame, what, why: None,
     ) -> None:
         self._url = endpoint(url, credentials.user)
         self._credentials = credentials
         self._tls = tls_context(verify, ca)
         self._limits = limits or Limits()
-        self._recorder, self._pause, self._transport = recorder, pause, transport
+        self._recorder, self._pause, self._transport, self._note = recorder, pause, transport, note
         self._sessions: dict[int, _Session] = {}
         self._client_info = f"{{{uuid.uuid4()}}}".upper()
         self._requests = 0
@@ -162,10 +163,10 @@ class MapiHttp:
             last = attempt == session.retries.count
             try:
                 exchange, again = self._post(outgoing, session)
-            except UnreachableError:
+            except UnreachableError as error:
                 if last or not session.served:
                     raise
-                again = delay
+                again, why = delay, str(error).removeprefix(f"{self._what(outgoing)}: ")
             else:
                 if again is None:
                     return self._served(outgoing, exchange, session)
@@ -173,7 +174,11 @@ class MapiHttp:
                     raise ProtocolError(
                         f"{self._what(outgoing)}: the server is still busy after {attempt + 1} attempts"
                     )
-            self._pause(min(again or delay, max(session.retries.delay, FIRST_DELAY)))
+                why = exchange.response.start_line.partition(" ")[2] if exchange.response is not None else ""
+                why = f"the server said HTTP {why}"
+            rest = min(again or delay, max(session.retries.delay, FIRST_DELAY))
+            self._note(outgoing.frame, outgoing.request_type, f"{why}; the request is sent again after {rest:g} s")
+            self._pause(rest)
             delay *= 2
         raise AssertionError("unreachable")
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from replay.compare.difference import DIFFERENT
+from replay.reports.text import lines
 from replay.server.faults import parse
 from replay.server.runner import RunningServer
 from replay.transport.mapihttp import Limits
@@ -82,6 +83,17 @@ def test_what_ends_a_replay(day: Path, fault: str, code: int, words: str) -> Non
     assert words in report.failure
     assert report.exit_code == code
     assert report.steps >= 15
+
+
+def test_a_request_that_is_sent_again_is_noted(day: Path) -> None:
+    report = under("http-error:503@20", day)
+    (note,) = report.as_json()["notes"]
+    assert note["frame"]
+    assert note["rop"] == "Execute"
+    assert note["why"].startswith("the server said HTTP 503 ")
+    assert "sent again after 1 s" in note["why"]
+    (line,) = [one for one in lines(report) if one.startswith("note")]
+    assert f"Execute (frame {note['frame']}): the server said HTTP 503" in line
 
 
 @pytest.mark.parametrize(
