@@ -7,7 +7,7 @@ from typing import Any
 
 from dissector.diagnose import answers, handles, imports, state, streams, transport
 from dissector.diagnose.base import RULES, Case, Finding, Hit, Rule, Severity, Unanswered
-from dissector.diagnose.transport import WAITS
+from dissector.diagnose.transport import WAITS, is_whole
 from dissector.errors import DissectorError
 from dissector.pipeline import Dissection
 from dissector.session.account import Allowance
@@ -68,6 +68,7 @@ class Diagnosis:
         case.failures.exchange(exchange, session)
         if exchange.time >= case.last[1]:
             case.last = exchange.frame, exchange.time
+            case.breaks_off = not all(map(is_whole, (request, call.response)))
         for rop in exchange.rops:
             misuse = case.handles.rop(exchange, rop)
             if misuse is not None:
@@ -86,19 +87,22 @@ class Diagnosis:
     def finish(self, dissection: Dissection | None = None) -> Iterator[Finding]:
         """What is found when the capture has ended."""
         case = self.case
+        case.over = True
+        if dissection is not None:
+            case.summary = dissection.capture.summary
+            case.missing, case.holes = dissection.tcp.missing, dissection.tcp.gaps
+            case.truncated = case.summary.truncated
+            case.closed = [one.label for one in dissection.tally.opaque if one.kind == "tls"]
         records = case.recorder.finish()
         yield from self._streams()
         for record in records:
             yield from self._record(record)
-        if dissection is not None:
-            case.missing, case.holes = dissection.tcp.missing, dissection.tcp.gaps
-            case.truncated = dissection.capture.summary.truncated
-            case.closed = [one.label for one in dissection.tally.opaque if one.kind == "tls"]
         for one in self._end:
             yield from _findings(one, one.check(case), None)
 
     def run(self, dissection: Dissection) -> Iterator[Finding]:
         """All findings of an open capture, in the order in which they become certain."""
+        self.case.summary = dissection.capture.summary
         for exchange in dissection.exchanges():
             yield from self.exchange(exchange)
         yield from self.finish(dissection)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
+from dissector.capture.base import Summary
 from dissector.diagnose.failures import Failures
 from dissector.grammar.names import error_meaning, error_name
 from dissector.model.idset import IdSet, ranges_text
@@ -121,7 +122,8 @@ class Case:
     gaps: how many messages or streams are not complete in the capture so far. last: frame and time of the latest
     call. unanswered: the first calls without response. failures: what ROPs and calls returned. exchanges: how many
     there were. missing, holes: bytes that TCP connections lack, and in how many places; truncated: frames that were
-    cut. closed: what TLS connections that were not opened are called.
+    cut. closed: what TLS connections that were not opened are called. summary: of the capture, where one is read.
+    breaks_off: whether a message of the latest call is not complete. over: whether the capture has ended.
     """
 
     recorder: Recorder
@@ -138,6 +140,15 @@ class Case:
     missing: int = 0
     holes: int = 0
     truncated: int = 0
+    summary: Summary | None = None
+    breaks_off: bool = False
+    over: bool = False
+
+    @property
+    def cut(self) -> str:
+        """Where the capture file itself breaks off, in words; '' where it does not, or is not read so far yet."""
+        found = self.summary.diagnostics if self.summary is not None else ()
+        return next((one.message for one in found if " is cut" in one.message or "ends badly" in one.message), "")
 
     def remembered(self, name: str, make: Callable[[], Any]) -> Any:
         """What a rule remembers; made on first sight."""

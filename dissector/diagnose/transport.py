@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dissector.diagnose.base import Case, Hit, Severity, code_meaning, code_text, counted, rule
+from dissector.emsmdb.call import Side
 from dissector.grammar.names import enum_name
 from dissector.node import Severity as NodeSeverity
 from dissector.session.exchange import Exchange
@@ -29,6 +30,7 @@ SESSION_GONE = {6, 10, 13, 15}
 """X-ResponseCodes that say that the session context or its cookies are no good [MS-OXCMAPIHTTP] 2.2.3.3.3."""
 SESSION_GONE_GROMOX = {2, 6, 7}
 CREDENTIAL_STATUS = 401
+CUT = "The capture file is cut: neither side did anything wrong here. Copy it anew from its origin, or capture longer."
 
 
 def shown(case: Case, name: str, session: int | None) -> bool:
@@ -44,6 +46,12 @@ def session_of(exchange: Exchange) -> int | None:
 
 def answer_frame(exchange: Exchange) -> int:
     return exchange.call.response.frame if exchange.call.response is not None else exchange.frame
+
+
+def is_whole(side: Side | None) -> bool:
+    """Whether all of a message was captured. One that was not captured at all is not for this to tell."""
+    message = getattr(side.envelope, "message", None) if side is not None else None
+    return bool(getattr(message, "complete", True))
 
 
 def failed(exchange: Exchange) -> str:
@@ -268,6 +276,8 @@ def rop_malformed(case: Case, exchange: Exchange) -> Iterator[Hit]:
         for side in (rop.request, rop.response):
             if side is None or side.error is None or side.error.severity is not NodeSeverity.MALFORMED:
                 continue
+            if not is_whole(exchange.call.response if side.is_response else exchange.call.request):
+                continue  # capture-damaged tells
             if shown(case, "rop-malformed", session_of(exchange)):
                 what = "response" if side.is_response else "request"
                 frame = answer_frame(exchange) if side.is_response else exchange.frame
@@ -285,7 +295,11 @@ def capture_damaged(case: Case, exchange: Exchange) -> Iterator[Hit]:
     if bad:
         case.gaps += 1
         if shown(case, "capture-damaged", session_of(exchange)):
-            yield Hit(exchange.frame, exchange.number, f"{exchange.call.name}: {bad[0].message}")
+            message = f"{exchange.call.name}: {bad[0].message}"
+            if case.cut and not all(map(is_whole, (exchange.call.request, exchange.call.response))):
+                yield Hit(exchange.frame, exchange.number, message, {"the file": case.cut}, advice=CUT)
+            else:
+                yield Hit(exchange.frame, exchange.number, message)
 
 
 @rule(
@@ -299,6 +313,14 @@ def stream_has_holes(case: Case, stream: Stream) -> Iterator[Hit]:
     if holes:
         case.gaps += 1
         message = f"stream {stream.number}: {holes[0].why}"
+        if case.over and all(gap.offset == stream.size for gap in holes):
+            ends = case.cut or (case.breaks_off and case.summary is not None and not case.missing)
+            if ends:
+                message = f"stream {stream.number}: the capture ends there, within its transfer"
+                evidence = {"the file": case.cut} if case.cut else {}
+                advice = CUT if case.cut else "The capture was stopped here: capture until the transfer is done."
+                yield Hit(stream.first_frame, stream.exchange, message, evidence, NOTE, advice)
+                return
         more = {"holes": str(len(holes))} if len(holes) > 1 else {}
         yield Hit(
             stream.first_frame, stream.exchange, message, {**more, "unread": counted(stream.account.skipped, "byte")}

@@ -687,7 +687,7 @@ HOW: dict[str, str] = {
 }
 """By rule: what is wrong in its bad capture."""
 
-HOLE = {"rop-malformed", "capture-damaged", "stream-has-holes", "packets-missing"}
+HOLE = {"capture-damaged", "stream-has-holes", "packets-missing"}
 ALONG: dict[str, set[str]] = {
     "stream-breaks-grammar": {"given-lost-valid-id"},
     "done-without-state": {"stream-breaks-grammar"},

@@ -104,6 +104,39 @@ def test_holes_in_other_traffic_are_a_note(tmp_path: Path) -> None:
     assert findings[1].message == "4376 bytes missing in 9 holes of TCP connections"
 
 
+def test_a_file_that_is_cut_blames_nobody(tmp_path: Path) -> None:
+    """The file ends within the transfer; there is no hole in it."""
+    whole = shared("captures", "gromox", "contents-bootstrap.pcap").read_bytes()
+    path = tmp_path / "cut.pcap"
+    path.write_bytes(whole[:200_000])
+    findings = found(path)
+    assert [(one.rule, one.severity) for one in findings] == [
+        ("capture-damaged", Severity.WARNING), ("stream-has-holes", NOTES),
+    ]  # fmt: skip
+    assert findings[1].message == "stream 1: the capture ends there, within its transfer"
+    for one in findings:
+        assert "the last record, frame 63, is cut" in one.evidence["the file"]
+        assert "The capture file is cut" in one.advice
+
+
+def test_a_capture_that_was_stopped_within_a_transfer(tmp_path: Path) -> None:
+    """Cut between two records, as a capture is that was stopped: nothing in the file tells."""
+    whole = shared("captures", "gromox", "contents-bootstrap.pcap").read_bytes()
+    path = tmp_path / "stopped.pcap"
+    path.write_bytes(whole[:154_056])
+    findings = found(path)
+    assert [(one.rule, one.severity) for one in findings] == [
+        ("capture-damaged", Severity.WARNING), ("stream-has-holes", NOTES),
+    ]  # fmt: skip
+    assert findings[1].advice.startswith("The capture was stopped here")
+
+
+def test_a_hole_is_no_end(tmp_path: Path) -> None:
+    (hole,) = [one for one in found(bad.write("stream-has-holes", tmp_path)) if one.rule == "stream-has-holes"]
+    assert hole.severity is Severity.WARNING
+    assert "nearer to the client" in hole.advice
+
+
 OF_BODIES = {"stream-breaks-grammar"}
 """Rules that look into bodies: they need an allowance, or --thorough."""
 
