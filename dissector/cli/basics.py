@@ -58,7 +58,7 @@ def list_command(
                 emit(json_array(lines) if form is Format.JSON else lines)
         finally:
             bar.close()
-        complain(dissection)
+        complain(dissection, shows_calls=True)
 
 
 @app.command(epilog="Example: dissector tree outlook.pcap -Y 'exchange == 12' --hex")
@@ -123,7 +123,7 @@ def tree(
                 emit_pieces((item for _, unit in units() for item in items(unit)), SHAPES[form])
         finally:
             bar.close()
-        complain(dissection)
+        complain(dissection, shows_calls=True)
 
 
 @app.command(epilog="Example: dissector streams outlook.pcap -Y 'root == contentsSync and not complete' --tree")
@@ -180,7 +180,7 @@ def streams(
                 emit(stream_lines(map(stream_row, chosen()), palette))
         finally:
             bar.close()
-        complain(dissection)
+        complain(dissection, shows_calls=True)
     if extractor is not None:
         print(f"dissector: {extractor.written} files written to {extractor.folder}", file=sys.stderr)
 
@@ -230,7 +230,7 @@ def verify(
             report = verify_shared(dissection, count) if count > 1 else verified(dissection.exchanges())
         finally:
             bar.close()
-        complain(dissection)
+        complain(dissection, shows_calls=True)
     emit([dumps_pretty(report.as_json())] if form is Brief.JSON else report_lines(report, coloured()))
     if not report.ok:
         raise typer.Exit(1)

@@ -153,8 +153,10 @@ def coloured() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
-def complain(dissection: Any) -> None:
-    """What the reading of the file ran into, on stderr."""
+def complain(dissection: Any, shows_calls: bool = False) -> None:
+    """What the reading of the file ran into, on stderr. shows_calls: nothing is shown where there is no MAPI call, so
+    that has to be said.
+    """
     summary = dissection.capture.summary
     for problem in summary.diagnostics:
         print(f"dissector: {summary.path}: {problem.message}", file=sys.stderr)
@@ -164,5 +166,10 @@ def complain(dissection: Any) -> None:
         print(
             f"dissector: {summary.path}: {len(closed)} TLS connections ({names}) stayed closed, nothing else is MAPI; "
             "give the keys of this session with -o tls.keylog_file:FILE (tshark opens them)",
+            file=sys.stderr,
+        )
+    elif shows_calls and not dissection.tracker.sessions:
+        print(
+            f"dissector: {summary.path}: no MAPI call in this capture (`dissector info` says what there is)",
             file=sys.stderr,
         )

@@ -65,7 +65,7 @@ def sessions(
             stories = session_stories(dissection.exchanges())
         finally:
             bar.close()
-        complain(dissection)
+        complain(dissection, shows_calls=True)
     if form is Brief.JSON:
         emit(json_object("sessions", (dumps(session_json(one, handles)) for one in stories)))
     else:
@@ -129,7 +129,7 @@ def sync(
                 emit(sync_lines(chosen, _palette(), None if every else SHOWN_CHANGES, lambda: count))
         finally:
             bar.close()
-        complain(dissection)
+        complain(dissection, shows_calls=True)
 
 
 @app.command(epilog="Example: dissector diagnose outlook.pcap --no-notes    dissector diagnose --list")
@@ -214,7 +214,7 @@ def state(
             every = timelines(records(dissection.exchanges()))
         finally:
             bar.close()
-        complain(dissection)
+        complain(dissection, shows_calls=True)
     lines = [line for line in every if folder is None or fits(line, folder)]
     if folder is not None and not lines:
         known = ", ".join(dict.fromkeys(line.folder_name or line.folder for line in every))

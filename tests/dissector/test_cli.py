@@ -173,6 +173,24 @@ def test_a_hex_pane_shows_no_credential() -> None:
     assert "***" in text
 
 
+@pytest.mark.parametrize("command", ["list", "verify", "sync", "state", "sessions", "tree", "streams"])
+def test_a_capture_without_a_mapi_call_is_told(command: str, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.pcap"
+    empty.write_bytes(NOTIFY.read_bytes()[:24])
+    done = dissector(command, empty)
+    (told,) = done.stderr.decode().splitlines()
+    assert told.endswith("empty.pcap: no MAPI call in this capture (`dissector info` says what there is)")
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["list", "-Y", "exchange == 999"], ["tree", "-Y", "exchange == 999", "-j", "2"], ["verify", "-j", "2"]],
+)
+def test_calls_that_are_not_shown_are_no_missing_calls(arguments: list[str]) -> None:
+    assert dissector(*arguments, NOTIFY).stderr == b""
+
+
 def test_tls_without_a_key_is_told() -> None:
     sealed = ROOT.parent / "shared" / "captures" / "encrypted" / "contents-bootstrap-tls13.pcapng"
     if not sealed.exists():
