@@ -73,6 +73,7 @@ class Known:
         self.lost: dict[int, str] = {}
         """Captured handle values that were opened by a ROP that is not sent, with the reason."""
         self.logons: set[int] = set()
+        self.skipped_logons: set[int] = set()
         self.uploads: dict[int, Upload] = {}
         """Uploads of state properties that are under way, by captured handle."""
         self.contexts: dict[int, Where] = {}
@@ -99,6 +100,8 @@ class Known:
                 planned = PlannedRop(_definition(rop), rop.request.value, "skip", refused, rop)
             else:
                 planned = self.rop(rop, exchange, before, lost_slots)
+            if planned.name == "RopLogon" and planned.action == "skip":
+                self.skipped_logons.add(rop.logon_id or 0)
             planned.key = key
             planned.needs |= needs
             planned.opener = self.needs.opener
@@ -240,6 +243,8 @@ class Known:
     def supplied_logon(self, logon_id: int, exchange: Exchange) -> Step:
         value = Container(LogonId=logon_id, OutputHandleIndex=0, LogonFlags=1, OpenFlags=0x01000000, StoreState=0)
         reason = f"the capture holds no RopLogon for LogonId {logon_id}"
+        if logon_id in self.skipped_logons:
+            reason = f"the RopLogon for LogonId {logon_id} is in the capture, and the plan skips it"
         return self.supplied_step(exchange, [PlannedRop(BY_NAME["RopLogon"], value, "supply", reason)])
 
     def supplied_folder(self, folder: ObjectId, logon_id: int, exchange: Exchange) -> Step:

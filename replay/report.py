@@ -10,10 +10,13 @@ from dissector.views.json import plain
 from replay.compare.difference import DIFFERENT, VERDICTS, Difference, verdict_of
 from replay.compare.reasons import MISSING, STALE
 from replay.errors import CAUSES, INTERRUPTED
-from replay.steps import Step
+from replay.steps import NOT_CHOSEN, Step
 
 BEFORE = frozenset({MISSING, STALE})
 """Causes that seeding removes, mostly."""
+
+FEW = 0.1
+"""A replay that compares no more than this part of what it was to send says so."""
 
 
 class Remark(NamedTuple):
@@ -99,7 +102,22 @@ class Report:
 
     @property
     def hints(self) -> list[str]:
-        """What to do about differences that have one reason."""
+        """What to do about differences that have one reason, and where next to nothing was compared."""
+        return [*self._few(), *self._to_seed()]
+
+    @property
+    def nothing(self) -> str:
+        """Why no ROP at all was compared, '' where skips are not the reason."""
+        return f"nothing was compared: {counted_skips(self.skipped)}" if self.skipped and not self.steps else ""
+
+    def _few(self) -> list[str]:
+        lost = [one for one in self.skipped if one.why != NOT_CHOSEN]
+        wanted = self.steps + len(lost)
+        if not self.steps or self.steps > FEW * wanted:
+            return []
+        return [f"only {self.steps} of {wanted} ROPs were compared: {counted_skips(lost)}"]
+
+    def _to_seed(self) -> list[str]:
         before = sum(
             one.cause in BEFORE for outcome in self.outcomes for one in outcome.differences if one.verdict == DIFFERENT
         )
@@ -139,3 +157,9 @@ class Report:
             "hints": self.hints,
             "exit_code": self.exit_code,
         }  # fmt: skip
+
+
+def counted_skips(skipped: list[Remark]) -> str:
+    """How many ROPs were skipped, and the most frequent reason."""
+    why, count = Counter(one.why for one in skipped).most_common(1)[0]
+    return f"{len(skipped)} were skipped, {count} of them because: {why}"

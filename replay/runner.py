@@ -22,6 +22,7 @@ from replay.transport.auth import Credentials
 from replay.transport.mapihttp import Limits, MapiHttp
 
 NOTHING = "nothing was sent: the capture holds no MAPI requests that could be read (see `dissector info`)"
+NO_ANSWERS = "nothing was compared: the capture holds no answers to what was sent"
 
 LONGEST_GAP = 60.0
 """Seconds between two requests that --speed original keeps at most."""
@@ -87,8 +88,8 @@ def run_steps(
                     progress(count)
                 outgoing = conversation.send(answer)
         except StopIteration:
-            if not count:
-                engine.report.failure = NOTHING
+            if not engine.report.steps:
+                engine.report.failure = engine.report.nothing or (NO_ANSWERS if count else NOTHING)
         except DissectorError as error:  # of the server, or of a capture that cannot be read on
             engine.report.failure = str(error)
             engine.report.failure_code = getattr(error, "exit_code", 2)

@@ -155,6 +155,24 @@ def test_a_plan_is_run_in_the_place_of_its_capture(tmp_path: Path) -> None:
     assert "not the capture that the plan was made of" in done.stderr
 
 
+def test_next_to_nothing_compared_is_said(tmp_path: Path, server: RunningServer) -> None:
+    plan, to = tmp_path / "plan.toml", ("--server", server.base_url, "--user", "alice")
+    assert replay("plan", UPLOAD, "-o", plan).returncode == 0
+    text, word = plan.read_text(), 'name = "RopLogon", action = '
+    plan.write_text(text.replace(word + '"send"', word + '"skip"'))
+    done = replay("run", plan, *to)
+    assert done.returncode == 0
+    assert "hint: only 1 of 110 ROPs were compared: 109 were skipped, " in done.stdout
+    assert "the RopLogon for LogonId 0 is in the capture, and the plan skips it" in done.stdout
+    assert json.loads(replay("run", plan, *to, "-T", "json").stdout)["hints"][0].startswith("only 1 of 110 ROPs")
+
+    plan.write_text(text.replace('action = "send"', 'action = "skip"'))
+    done = replay("run", plan, *to)
+    assert done.returncode == 2
+    assert "replay: nothing was compared: 112 were skipped" in done.stderr
+    assert json.loads(replay("run", plan, *to, "-T", "json").stdout)["steps"] == 0
+
+
 def test_without_a_policy_nothing_is_expected(server: RunningServer, tmp_path: Path) -> None:
     arguments = ("run", INCREMENTAL, "--user", "alice", "--seed", "-T", "json")
     with RunningServer("alice", "secret") as fresh:
