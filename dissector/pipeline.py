@@ -43,10 +43,14 @@ class Tally:
 
 
 class Dissection:
-    """An open capture. Iterate exchanges() once; tally, tcp, tracker and capture.summary are complete after it."""
+    """An open capture. Iterate exchanges() once; tally, tcp, tracker and capture.summary are complete after it.
 
-    def __init__(self, capture: Capture) -> None:
+    options: the preferences that it was opened with.
+    """
+
+    def __init__(self, capture: Capture, options: Mapping[str, str] | None = None) -> None:
         self.capture = capture
+        self.options = dict(options or {})
         self.tracker = Tracker()
         self.tally = Tally()
         self.tcp = TcpStats()
@@ -97,4 +101,4 @@ def dissect(
     options: tshark-style preferences, e.g. {"tls.keylog_file": "keys.txt"}. progress: called with (bytes done, total).
     Raises CaptureError, EngineError.
     """
-    return Dissection(open_capture(path, engine=engine, options=options or {}, progress=progress))
+    return Dissection(open_capture(path, engine=engine, options=options or {}, progress=progress), options)

@@ -153,6 +153,18 @@ def coloured() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
+def _about_keys(dissection: Any) -> str:
+    """What to do about TLS connections that stayed closed."""
+    from dissector.capture.tshark import gives_keys
+
+    if not gives_keys(dissection.options):
+        return "give the keys of this session with -o tls.keylog_file:FILE (tshark opens them)"
+    if dissection.capture.summary.engine == "native":
+        return "opening TLS needs tshark: --engine pyshark, or auto"
+    what = "the key log given has" if dissection.options.get("tls.keylog_file") else "the preferences given have"
+    return f"{what} no key for these connections: it has to be written while they are opened"
+
+
 def complain(dissection: Any, shows_calls: bool = False) -> None:
     """What the reading of the file ran into, on stderr. shows_calls: nothing is shown where there is no MAPI call, so
     that has to be said.
@@ -164,8 +176,8 @@ def complain(dissection: Any, shows_calls: bool = False) -> None:
     if closed and not dissection.tracker.sessions:
         names = ", ".join(sorted({one.label for one in closed if one.label})) or "no server name"
         print(
-            f"dissector: {summary.path}: {len(closed)} TLS connections ({names}) stayed closed, nothing else is MAPI; "
-            "give the keys of this session with -o tls.keylog_file:FILE (tshark opens them)",
+            f"dissector: {summary.path}: {len(closed)} TLS connection{'s' * (len(closed) != 1)} ({names}) stayed "
+            f"closed, nothing else is MAPI; {_about_keys(dissection)}",
             file=sys.stderr,
         )
     elif shows_calls and not dissection.tracker.sessions:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, shared
 
 NOTIFY = ROOT / "captures" / "notify.pcap"
 TABLES = ROOT / "captures" / "tables-lzx.pcap"
@@ -196,8 +197,27 @@ def test_tls_without_a_key_is_told() -> None:
     if not sealed.exists():
         pytest.skip("../shared/captures/encrypted is not on this machine")
     done = dissector("list", sealed)
-    assert b"stayed closed" in done.stderr
+    assert b": 1 TLS connection (no server name) stayed closed" in done.stderr
+    assert b"give the keys" in done.stderr
     assert "TLS 1.3" in "\n".join(lines("info", sealed))
+
+
+@pytest.mark.parametrize(
+    ("keys", "engine", "said"),
+    [
+        ("keylogfile.txt", "auto", "the key log given has no key for these connections"),
+        ("keylogfile.txt", "pyshark", "the key log given has no key for these connections"),
+        ("contents-bootstrap-tls13.keys", "native", "opening TLS needs tshark: --engine pyshark"),
+    ],
+)
+def test_keys_that_do_not_open_tls(keys: str, engine: str, said: str) -> None:
+    sealed = shared("captures", "encrypted", "contents-bootstrap-tls13.pcapng")
+    if engine != "native" and shutil.which("tshark") is None:
+        pytest.skip("tshark is not installed")
+    done = dissector("list", sealed, "-o", f"tls.keylog_file:{sealed.parent / keys}", "--engine", engine)
+    assert said in done.stderr.decode()
+    assert b"give the keys" not in done.stderr
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize(
