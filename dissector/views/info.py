@@ -12,6 +12,10 @@ from dissector.views.text import clock
 
 WIDTH = 120
 """Columns of the tables where stdout is no terminal."""
+FIXED = frozenset(("session", "transport", "client", "server", "frames", "exchanges"))
+"""Columns whose values are never folded: a table is rather wider than the terminal."""
+FOLDED = 20
+"""Columns that a value which is folded gets at the least."""
 
 
 def gather(dissection: Dissection) -> dict[str, Any]:
@@ -88,14 +92,23 @@ def _count(number: int, thing: str) -> str:
 
 
 def info_lines(facts: dict[str, Any], colour: bool) -> Iterator[str]:
-    """The facts as tables that fit the terminal."""
+    """The facts as tables that fit the terminal, but for values that would be lost by it."""
     from rich.console import Console
     from rich.table import Table
 
-    width = None if sys.stdout.isatty() else WIDTH
-    console = Console(no_color=not colour, highlight=False, soft_wrap=False, width=width)
+    console = Console(no_color=not colour, highlight=False, soft_wrap=False)
+    width = console.width if sys.stdout.isatty() else WIDTH
+
+    def needed(table: Table) -> int:
+        """The width below which values that are not folded would be cut."""
+        total = 0
+        for column in table.columns:
+            longest = max(len(str(cell)) for cell in (column.header, *column.cells))
+            total += 2 + (longest if column.no_wrap else min(longest, FOLDED))
+        return total
 
     def lines(table: Table) -> Iterator[str]:
+        console.width = max(width, needed(table)) if any(column.no_wrap for column in table.columns) else width
         with console.capture() as captured:
             console.print(table)
         yield from captured.get().rstrip("\n").split("\n")
@@ -103,7 +116,7 @@ def info_lines(facts: dict[str, Any], colour: bool) -> Iterator[str]:
     def table(title: str, *columns: str) -> Table:
         made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
         for column in columns:
-            fixed = column in ("client", "server", "frames", "transport")
+            fixed = column in FIXED
             made.add_column(column, justify="right" if column == "count" else "left", overflow="fold", no_wrap=fixed)
         return made
 
@@ -119,7 +132,7 @@ def info_lines(facts: dict[str, Any], colour: bool) -> Iterator[str]:
     if capture["first_time"] is not None:
         about.add_row("time", f"{clock(capture['first_time'])} to {clock(capture['last_time'])} UTC")
     tcp = facts["tcp"]
-    holes = f", {tcp['missing_bytes']} missing in {tcp['gaps']} gaps" if tcp["gaps"] else ""
+    holes = f", {tcp['missing_bytes']} missing in {_count(tcp['gaps'], 'gap')}" if tcp["gaps"] else ""
     again = f", {tcp['repeated_bytes']} sent again" if tcp["repeated_bytes"] else ""
     about.add_row("TCP", f"{_count(tcp['connections'], 'connection')}, {tcp['bytes']} bytes{holes}{again}")
     if facts["http"]["exchanges"]:
