@@ -521,6 +521,8 @@ def serve(
         return
     host, port = address_of(listen)
     users = users or ["user"]
+    if not all(one.strip() for one in users):
+        raise typer.BadParameter("is empty", param_hint="--user")
     faults = parse(fault or ())
     password = secret_from(password_env, "--password-env", "password")
     with ExitStack() as stack:

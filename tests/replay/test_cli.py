@@ -285,6 +285,13 @@ def test_addresses_that_are_none(listen: str) -> None:
 # Servers on other machines.
 
 
+@pytest.mark.parametrize("user", ["", " "])
+def test_a_user_without_a_name_is_refused(user: str) -> None:
+    done = replay("serve", "--listen", "127.0.0.1:0", "--user", user)
+    assert done.returncode == 2
+    assert "--user: is empty" in " ".join(done.stderr.split())
+
+
 def test_this_machine_is_written_to_without_asking() -> None:
     assert may_write_to("http://localhost:1/x", False, False)
     assert may_write_to("http://[::1]:1", False, False)
