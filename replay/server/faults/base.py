@@ -109,8 +109,10 @@ def _one(text: str) -> Fault:
     last = None
     if found["first"] is not None and found["last"] != "":
         last = int(found["last"] or first)
-    if first < 1 or (last is not None and last < first):
+    if first < 1 or last == 0:
         raise FaultError(f"--fault {text}: chances are counted from 1")
+    if last is not None and last < first:
+        raise FaultError(f"--fault {text}: the range {first}-{last} is reversed")
     try:
         return kind(found["argument"] or "", Chances(first, last))
     except ValueError as error:

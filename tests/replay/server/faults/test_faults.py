@@ -316,7 +316,7 @@ def test_two_faults_at_once(tmp_path: Path, clock: Clock) -> None:
         ("Resend", "not of the form"),
         ("resend@", "not of the form"),
         ("resend@0", "counted from 1"),
-        ("resend@5-2", "counted from 1"),
+        ("resend@5-2", "the range 5-2 is reversed"),
         ("resend:0", "out of range"),
         ("resend:x", "is no number"),
         ("slow:soon", "is no time"),
