@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from dissector.cli.application import run
-from dissector.cli.options import Engine, EngineOption, Where, preferences
+from dissector.cli.options import Engine, EngineOption, ReadFile, Where, pick, preferences
 from dissector.cli.output import emit
 from replay.errors import EXIT_CODES, ReplayError
 
@@ -25,6 +25,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"replay {version('mapi-dissector')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    pass
 
 
 class Form(StrEnum):
@@ -56,8 +71,10 @@ class StopOn(StrEnum):
 
 
 CaptureOrPlan = Annotated[
-    str, typer.Argument(metavar="CAPTURE|PLAN", help="A capture (- is standard input), or a plan made of one (.toml).")
+    str | None,
+    typer.Argument(metavar="CAPTURE|PLAN", help="A capture (- is standard input), or a plan made of one (.toml)."),
 ]
+CaptureOnly = Annotated[str | None, typer.Argument(metavar="CAPTURE", help="A capture; - is standard input.")]
 Sessions = Annotated[
     list[int] | None, typer.Option("--session", metavar="N", help="Only this session of the capture (repeatable).")
 ]
@@ -136,7 +153,8 @@ def credentials_of(user: str, password_env: str, bearer_env: str, keytab: Path |
     epilog="Example: replay plan upload.pcap --uploads-only -o upload.toml, edit it, replay run upload.toml ..."
 )
 def plan(
-    source: CaptureOrPlan,
+    source: CaptureOrPlan = None,
+    read_file: ReadFile = None,
     output: Annotated[
         Path | None, typer.Option("-o", metavar="FILE", help="Where to; standard output without.")
     ] = None,
@@ -153,7 +171,7 @@ def plan(
     from replay.sources import Source
 
     chosen = selection_of(sessions, frames, folder, where, uploads_only)
-    given = Source.of(source, engine.value, preferences(prefs))
+    given = Source.of(pick(source, read_file), engine.value, preferences(prefs))
     with given.steps(chosen) as steps:
         capture = given.capture
         if output is None:
@@ -175,7 +193,8 @@ def plan(
     f"Exit codes: 0 same, 1 different, 2 failed; with --exit-by-cause {EXIT_CODES}.",
 )
 def run_command(
-    source: CaptureOrPlan,
+    source: CaptureOrPlan = None,
+    read_file: ReadFile = None,
     server: Server = "",
     user: User = "",
     password_env: PasswordEnv = "REPLAY_PASSWORD",
@@ -238,7 +257,7 @@ def run_command(
 
     rules = policy_of(policy)
     chosen = selection_of(sessions, frames, folder, where, uploads_only)
-    given = Source.of(source, engine.value, preferences(prefs))
+    given = Source.of(pick(source, read_file), engine.value, preferences(prefs))
     if dry_run:
         with given.steps(chosen) as steps:
             emit(plan_lines(steps, given.capture, given.digest, str(chosen)))
@@ -376,7 +395,8 @@ class Sending:
     epilog="Example: replay shrink upload.pcap --until 'rop == RopQueryRows and verdict == different' -o small.toml"
 )
 def shrink(
-    source: Annotated[str, typer.Argument(metavar="CAPTURE", help="A capture; - is standard input.")],
+    source: CaptureOnly = None,
+    read_file: ReadFile = None,
     server: Annotated[
         str, typer.Option("--server", metavar="URL", help="Where to; without it a fresh embedded server each time.")
     ] = "",
@@ -415,7 +435,7 @@ def shrink(
     from replay.sources import Source
 
     chosen = selection_of(sessions, frames, folder, where, uploads_only)
-    given = Source.of(source, engine.value, preferences(prefs))
+    given = Source.of(pick(source, read_file), engine.value, preferences(prefs))
     if given.plan is not None:
         raise typer.BadParameter("is to be a capture, not a plan", param_hint="CAPTURE")
     target = None
@@ -452,7 +472,8 @@ def shrink(
 
 @app.command(epilog="Example: replay stub outlook.pcap --listen 127.0.0.1:8080")
 def stub(
-    source: Annotated[str, typer.Argument(metavar="CAPTURE", help="A capture; - is standard input.")],
+    source: CaptureOnly = None,
+    read_file: ReadFile = None,
     listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen.")] = "127.0.0.1:8080",
     sessions: Sessions = None,
     prefs: Preferences = None,
@@ -467,7 +488,7 @@ def stub(
     from replay.stub.answers import scripts_of
     from replay.stub.app import Stub, listener, serve_stub, url_of
 
-    given = Source.of(source, engine.value, preferences(prefs))
+    given = Source.of(pick(source, read_file), engine.value, preferences(prefs))
     with given.opened() as dissection:
         scripts = scripts_of(dissection.exchanges())
     wanted = set(sessions or ())

@@ -56,6 +56,22 @@ def test_help_names_every_command() -> None:
     assert "--exit-by-cause" in replay("run", "--help").stdout
 
 
+def test_the_version_is_told() -> None:
+    done = replay("--version")
+    assert done.returncode == 0
+    assert re.fullmatch(r"replay \d+\.\d+\S*\n", done.stdout)
+
+
+def test_the_capture_may_be_named_as_in_tshark() -> None:
+    assert replay("plan", "-r", TABLES).stdout == replay("plan", TABLES).stdout
+    assert replay("run", "-r", TABLES, "--dry-run").stdout == replay("run", TABLES, "--dry-run").stdout
+    for command in ("plan", "run", "shrink", "stub"):
+        for arguments in ((), (TABLES, "-r", TABLES)):
+            done = replay(command, *arguments)
+            assert done.returncode == 2
+            assert "name one capture, as an argument or with -r" in done.stderr
+
+
 def test_a_run_against_a_server_on_this_machine_needs_nothing_more(server: RunningServer) -> None:
     done = replay("run", TABLES, "--server", server.base_url, "--user", "alice", "-T", "json")
     assert done.returncode == 1
