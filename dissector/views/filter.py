@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -90,6 +90,19 @@ Test = Callable[[Any], bool]
 Fields = Mapping[str, Callable[[Any], Any]]
 
 
+def _meant(name: str, known: Iterable[str]) -> str:
+    """'did you mean ...? ' where a known name is much like this one, else ''."""
+    from difflib import get_close_matches
+
+    names = {one.lower(): one for one in known}
+    close = get_close_matches(name.lower(), names, 1, 0.8)
+    return f"did you mean {names[close[0]]}? " if close else ""
+
+
+def _no_rop(name: str) -> FilterError:
+    return FilterError(f"-Y: no ROP is called {name}; {_meant(name, BY_NAME)}`dissector rops` lists them")
+
+
 def _same_kind(have: Any, want: Any) -> bool:
     return isinstance(have, str) == isinstance(want, str)
 
@@ -104,15 +117,18 @@ class _Tests(Transformer[Any, Test]):
         field = self.fields.get(name)
         if field is None:
             known = ", ".join(self.fields)
-            raise FilterError(f"-Y: no field is called {str(name)!r}; there are {known}, and ROP names")
+            meant = _meant(name, (*self.fields, *BY_NAME))
+            raise FilterError(f"-Y: no field is called {str(name)!r}; {meant}there are {known}, and ROP names")
         return field
 
     def wanted(self, name: str, symbol: str, want: Any) -> Any:
         """The value to compare with. An error may be given by name; a ROP that does not exist is told."""
-        if self.fields is not FIELDS or symbol in ("contains", "matches", "~") or not isinstance(want, str):
+        if symbol in ("contains", "matches", "~") or not isinstance(want, str):
             return want
         if name == "rop" and want not in BY_NAME:
-            raise FilterError(f"-Y: no ROP is called {want}; `dissector rops` lists them")
+            raise _no_rop(want)
+        if self.fields is not FIELDS:
+            return want
         if name == "error":
             code = error_code(want)
             if code is not None:
@@ -149,8 +165,9 @@ class _Tests(Transformer[Any, Test]):
 
         return passes
 
-    def member(self, name: str, *wanted: Any) -> Test:
+    def member(self, name: str, *values: Any) -> Test:
         field = self.field(name)
+        wanted = [self.wanted(name, "==", value) for value in values]
 
         def passes(row: Row) -> bool:
             have = field(row)
@@ -161,7 +178,7 @@ class _Tests(Transformer[Any, Test]):
     def bare(self, name: str) -> Test:
         if name.startswith("Rop"):
             if name not in BY_NAME:
-                raise FilterError(f"-Y: no ROP is called {name}; `dissector rops` lists them")
+                raise _no_rop(name)
             field = self.field("rop")
             return lambda row: field(row) == name
         field = self.field(name)

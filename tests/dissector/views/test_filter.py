@@ -36,6 +36,8 @@ CONNECT = row(call="Connect", rop=None, rop_id=None, handles=None, return_code=N
         ('rop ~ "^RopOpen(Folder|Message)$"', [True, True, False]),
         ("rop in {RopOpenFolder, RopRelease}", [True, False, False]),
         ("rop in {RopOpenFolder RopOpenMessage}", [True, True, False]),
+        ("error in {ecNotFound, ecAccessDenied}", [False, True, False]),
+        ("error in {0 0x8004010F}", [True, True, False]),
         ("handle == 0x2a", [True, True, False]),
         ("handle == 0x2b", [False, False, False]),
         ("summary contains Inbox or transport == rpc-tcp", [True, True, False]),
@@ -64,7 +66,13 @@ def test_expressions(expression: str, expected: list[bool] | None) -> None:
         ("rop ==", "at its end"),
         ("frame == 1 frame == 2", "column 12"),
         ("colour == 3", "no field is called 'colour'"),
-        ("RopFly", "no ROP is called RopFly"),
+        ("RopFly", "no ROP is called RopFly; `dissector rops`"),
+        ("rop == ropopenfolder", "no ROP is called ropopenfolder; did you mean RopOpenFolder"),
+        ("rop in {RopRelease, RopOpenFoler}", "no ROP is called RopOpenFoler; did you mean RopOpenFolder"),
+        ("RopOpenfolder", "no ROP is called RopOpenfolder; did you mean RopOpenFolder"),
+        ("ropopenfolder", "no field is called 'ropopenfolder'; did you mean RopOpenFolder"),
+        ("sumary contains x", "did you mean summary"),
+        ("frame in {1 abc}", "compared with a number"),
         ('rop matches "("', "no regular expression"),
         ("(frame == 1", "cannot read"),
     ],
@@ -72,3 +80,11 @@ def test_expressions(expression: str, expected: list[bool] | None) -> None:
 def test_a_bad_expression_says_where(expression: str, said: str) -> None:
     with pytest.raises(FilterError, match=said.replace("(", r"\(")):
         compile_filter(expression)
+
+
+def test_rops_of_streams_are_checked_too() -> None:
+    from dissector.views.streams import FIELDS
+
+    with pytest.raises(FilterError, match="did you mean RopSynchronizationConfigure"):
+        compile_filter("rop == ropsynchronizationconfigure", FIELDS)
+    compile_filter("rop == RopSynchronizationConfigure and root == contentsSync", FIELDS)
