@@ -158,6 +158,7 @@ def plan(
     output: Annotated[
         Path | None, typer.Option("-o", metavar="FILE", help="Where to; standard output without.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="-o may replace a plan that is there.")] = False,
     sessions: Sessions = None,
     frames: Frames = "",
     folder: Folder = "",
@@ -171,6 +172,8 @@ def plan(
     from replay.sources import Source
 
     chosen = selection_of(sessions, frames, folder, where, uploads_only)
+    if output is not None and output.is_file() and output.suffix.lower() == ".toml" and not overwrite:
+        raise ReplayError(f"-o {output} is there already, and may have been edited: --overwrite replaces it")
     given = Source.of(pick(source, read_file), engine.value, preferences(prefs))
     with given.steps(chosen) as steps:
         capture = given.capture

@@ -171,6 +171,19 @@ def test_a_plan_is_run_in_the_place_of_its_capture(tmp_path: Path) -> None:
     assert "not the capture that the plan was made of" in done.stderr
 
 
+def test_an_edited_plan_is_not_lost(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    assert replay("plan", TABLES, "-o", plan).returncode == 0
+    made = plan.read_text()
+    plan.write_text("# edited\n" + made)
+    done = replay("plan", TABLES, "-o", plan)
+    assert done.returncode == 2
+    assert "--overwrite replaces it" in done.stderr
+    assert plan.read_text() == "# edited\n" + made
+    assert replay("plan", TABLES, "-o", plan, "--overwrite").returncode == 0
+    assert plan.read_text() == made
+
+
 def test_next_to_nothing_compared_is_said(tmp_path: Path, server: RunningServer) -> None:
     plan, to = tmp_path / "plan.toml", ("--server", server.base_url, "--user", "alice")
     assert replay("plan", UPLOAD, "-o", plan).returncode == 0
