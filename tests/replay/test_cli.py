@@ -246,7 +246,7 @@ def test_shrinking_writes_a_plan_that_still_shows_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--until", 'rop == "RopNever"'), "nothing to shrink"),
+        (("--until", 'rop == "RopAbort"'), "nothing to shrink"),
         (("--until", "rop =="), "--until: cannot read"),
         (("--server", "http://127.0.0.1:9"), "--user"),
     ],
