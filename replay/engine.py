@@ -209,6 +209,8 @@ class Engine:
             left = sent[done:] + left
             sent, answered = sent[:done], answered[:done]
         outcomes: list[Outcome] = []
+        damage = exchange.call.response.diagnostics if exchange.call.response is not None else []
+        trouble = damage[0].message if damage else ""
         for planned, answer in zip(sent, answered, strict=False):
             if planned.action == "supply" and planned.reason:
                 self.report.supply(step, planned.name, planned.reason)
@@ -217,7 +219,9 @@ class Engine:
                 continue
             if planned.upload is not None:
                 self._uploaded(planned, answer, step, live)
-            differences = compare(planned.captured, answer, live.identity, self._policy, ordered=planned.ordered)
+            differences = compare(
+                planned.captured, answer, live.identity, self._policy, ordered=planned.ordered, trouble=trouble
+            )
             differences = excused(planned.captured, differences, live)
             if planned.captured.response is not None or not planned.definition.responses:
                 outcomes.append(Outcome(step.frame, planned.name, differences))

@@ -36,13 +36,19 @@ UNSORTED = "the table was not sorted: its rows have no order"
 
 
 def compare(
-    captured: Rop, live: Rop | None, identity: Identity, policy: Policy = DEFAULT_POLICY, *, ordered: bool = False
-) -> list[Difference]:
-    """Everything that is not the same between two responses; empty when all is. ordered: the order of rows counts."""
+    captured: Rop, live: Rop | None, identity: Identity, policy: Policy = DEFAULT_POLICY, *, ordered: bool = False,
+    trouble: str = "",
+) -> list[Difference]:  # fmt: skip
+    """Everything that is not the same between two responses; empty when all is.
+
+    ordered: the order of rows counts. trouble: what is wrong with the whole live answer, '' where nothing is.
+    """
     if captured.response is None:
         return []
     if live is None or live.response is None:
-        return [Difference("", "a response", "none", DIFFERENT)]
+        if trouble:
+            return [Difference("", "a response", f"none: {trouble}", DIFFERENT, DAMAGED)]
+        return [Difference("", "a response", "none: the server left it out", DIFFERENT)]
     if live.response.value is None and captured.response.value is not None:
         return [Difference("", "a response", "a response that cannot be read", DIFFERENT, DAMAGED)]
     if captured.return_value != live.return_value:

@@ -17,6 +17,7 @@ from tests.replay.sessions import PASSWORD, USER, a_day, recorded, replayed
 from tests.replay.test_whole import without_reason
 
 INCREMENTAL = ROOT / "captures" / "contents-incremental.pcap"
+UPLOAD = ROOT / "captures" / "upload-session.pcap"
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,13 @@ def test_what_ends_a_replay(day: Path, fault: str, code: int, words: str) -> Non
     assert words in report.failure
     assert report.exit_code == code
     assert report.steps >= 15
+
+
+def test_an_answer_that_was_cut_is_called_that() -> None:
+    report = under("truncate@20", UPLOAD, seed=True)
+    (line,) = [one for one in lines(report) if "captured a response" in one]
+    assert "live none: RopBufferSize is " in line
+    assert line.endswith("(the live answer is damaged, or cut short)")
 
 
 def test_a_request_that_is_sent_again_is_noted(day: Path) -> None:

@@ -51,7 +51,9 @@ def test_the_same_is_the_same() -> None:
 
 
 def test_no_answer() -> None:
-    assert bad(compared(rop("RopOpenFolder", HasRules=False, IsGhosted=False), None)) == [("", "a response", "none")]
+    assert bad(compared(rop("RopOpenFolder", HasRules=False, IsGhosted=False), None)) == [
+        ("", "a response", "none: the server left it out")
+    ]
 
 
 @pytest.mark.parametrize(
