@@ -500,7 +500,8 @@ def stub(
     bound = listener(*address_of(listen))
     print(f"listening on {url_of(bound)}", file=sys.stderr, flush=True)
     serve_stub(made, bound)
-    print(f"{made.answered} ROPs answered, {len(made.refused)} refused", file=sys.stderr)
+    silent = f"{made.silent} taken that have no answer (RopRelease)"
+    print(f"{made.answered} ROPs answered, {silent}, {len(made.refused)} refused", file=sys.stderr)
 
 
 @app.command(

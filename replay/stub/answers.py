@@ -169,12 +169,15 @@ def scripts_of(exchanges: Iterable[Exchange]) -> list[Script]:
 
 
 class StubSession:
-    """A live session that is answered from one captured session. refused: what could not be answered."""
+    """A live session that is answered from one captured session. refused: what could not be answered.
+
+    silent: ROPs that were taken and have no answer (RopRelease).
+    """
 
     def __init__(self, script: Script, number: int) -> None:
         self.script, self.number = script, number
         self.refused: list[Refusal] = []
-        self.answered = 0
+        self.answered = self.silent = 0
         self._objects: dict[int, int] = {}
         self._handles: dict[int, int] = {}
         self._next = 1
@@ -222,6 +225,7 @@ class StubSession:
         if not definition.responses:
             for handle in handles:
                 self._objects.pop(handle, None)
+            self.silent += 1
             return []
         entry, why = self.script.find(side.name, objects, value)
         if entry is None or not entry.responses:

@@ -48,7 +48,7 @@ class Stub:
         self._lock = threading.Lock()
         self._connected = 0
         self.refused: list[Refusal] = []
-        self.answered = 0
+        self.answered = self.silent = 0
         self.application = Starlette(routes=[Route("/{path:path}", self.answer, methods=["POST"])])
 
     async def answer(self, request: Request) -> Response:
@@ -97,13 +97,14 @@ class Stub:
 
     def _execute(self, session: StubSession, fields: Any) -> bytes:
         with self._lock:
-            known, answered = len(session.refused), session.answered
+            known, answered, silent = len(session.refused), session.answered, session.silent
             try:
                 buffer = session.execute(fields["RopBuffer"], fields["Flags"])
                 made = _body("Execute", Flags=0, RopBuffer=buffer)
             except ValueError:
                 made = _body("Execute", ErrorCode=FAILED_EXECUTE, Flags=0, RopBuffer=b"")
             self.answered += session.answered - answered
+            self.silent += session.silent - silent
             for refusal in session.refused[known:]:
                 self.refused.append(refusal)
                 self._say(f"refused {refusal.rop} in session {refusal.session}: {refusal.why}")

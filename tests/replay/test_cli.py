@@ -276,11 +276,12 @@ def test_the_stub_answers_until_it_is_told_to_end() -> None:
             client.connect()
             logon = client.logon()["Handle"]
             client.call("RopGetReceiveFolder", logon, MessageClass="IPM", expect=None)
+            client.call("RopRelease", logon)
     finally:
         process.send_signal(signal.SIGTERM)
         _, told = process.communicate(timeout=20)
     assert "refused RopGetReceiveFolder in session 1: the capture holds none" in told
-    assert "1 ROPs answered, 1 refused" in told
+    assert "1 ROPs answered, 1 taken that have no answer (RopRelease), 1 refused" in told
 
 
 def test_an_address_that_is_taken_is_one_line() -> None:
