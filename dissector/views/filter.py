@@ -125,7 +125,7 @@ class _Tests(Transformer[Any, Test]):
         """The value to compare with. An error may be given by name; a ROP that does not exist is told."""
         if symbol in ("contains", "matches", "~") or not isinstance(want, str):
             return want
-        if name == "rop" and want not in BY_NAME:
+        if name == "rop" and want not in BY_NAME and (self.fields is FIELDS or want.lower().startswith("rop")):
             raise _no_rop(want)
         if self.fields is not FIELDS:
             return want

@@ -88,3 +88,4 @@ def test_rops_of_streams_are_checked_too() -> None:
     with pytest.raises(FilterError, match="did you mean RopSynchronizationConfigure"):
         compile_filter("rop == ropsynchronizationconfigure", FIELDS)
     compile_filter("rop == RopSynchronizationConfigure and root == contentsSync", FIELDS)
+    compile_filter('rop == "" or rop == Connect', FIELDS)  # rows that are no ROPs may have others
