@@ -13,7 +13,7 @@ from replay.shrink import Shrinker, condition
 
 def report_of(bad: bool) -> Report:
     report = Report()
-    report.add(Outcome(7, "RopX", [Difference("a.b", 1, 2, "different" if bad else "expected", "why", "conflict")]))
+    report.add(Outcome(7, "RopLogon", [Difference("a.b", 1, 2, "different" if bad else "expected", "why", "conflict")]))
     return report
 
 
@@ -53,7 +53,7 @@ def test_attempts_are_bounded_and_the_best_so_far_is_kept() -> None:
     [
         ("", True),
         ("rop == RopOpenFolder", False),
-        ('rop == "RopX" and frame == 7', True),
+        ('rop == "RopLogon" and frame == 7', True),
         ("path contains b and verdict == different", True),
         ("cause == conflict", True),
         ("verdict == failed", False),
