@@ -69,7 +69,7 @@ def sources(draw: st.DrawFn, depth: int = 3) -> ByteSource:
             origin = draw(sources(depth - 1))
             at = draw(st.integers(0, max(0, len(origin) - length)))
             whole = length > len(origin) or not draw(st.integers(0, 4))
-            mapped = draw(st.integers(1, 6).filter(lambda size: size != length)) if whole else length
+            mapped = draw(st.integers(1, 6).filter(lambda size: size != length)) if whole else length  # noqa: B023
             pieces.append(Piece(start, length, origin, at, mapped))
         else:
             last = pieces[-1] if pieces else None
