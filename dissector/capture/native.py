@@ -90,52 +90,8 @@ class NativeCapture(Capture):
         frame = fast = truncated = 0
         first = last = 0.0
         tick = _TICK
-        records: Iterator[Record] | None = None
         try:
-            header_of_file = None if self._pcapng else pcap.header_of(self.file)
-            if header_of_file is not None and header_of_file.link_type == _ETHERNET:
-                # The usual file: the loop below without a second generator. It leaves what is odd to records().
-                order, units, skip, _, longest = header_of_file
-                unpack_record = struct.Struct(order + "4I").unpack_from
-                at, limit = pcap.FILE_HEADER, size - skip
-                while at <= limit:
-                    seconds, fraction, captured, length = unpack_record(data, at)
-                    offset = at + skip
-                    end = offset + captured
-                    if end > size or captured > longest:
-                        break
-                    at = end
-                    frame += 1
-                    last = time = seconds + fraction / units
-                    if frame == 1:
-                        first = summary.first_time = time
-                    if captured < length:
-                        truncated += 1
-                    if offset > tick:
-                        tick = offset + _TICK
-                        self.file.give_back(offset)
-                        if self._progress:
-                            self._progress(offset, size)
-                    if captured >= 54:
-                        kind, version, total, fragment, protocol, key, seq, ack, header, flags = unpack(data, offset)
-                        header = header >> 2 & 0x3C
-                        if (
-                            kind == 0x0800
-                            and version == 0x45
-                            and protocol == 6
-                            and not fragment & 0x3FFF
-                            and 40 <= total <= captured - 14
-                            and 20 <= header <= total - 20
-                        ):
-                            fast += 1
-                            start = 34 + header
-                            yield frame, time, key, seq, ack, flags, offset + start, total - 20 - header, start, None
-                            continue
-                    segment = decoder.decode(Frame(frame, time, data, offset, end), _ETHERNET)
-                    if segment is not None:
-                        yield segment
-                records = pcap.records(self.file, summary, at, frame)
-            for frame, time, offset, captured, length, link_type in records or self.records():
+            for frame, time, offset, captured, length, link_type in self.records():
                 last = time
                 if frame == 1:
                     first = summary.first_time = time

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from dissector.capture.base import Summary
 from dissector.capture.files import MappedFile
@@ -32,52 +32,24 @@ _MAGIC = {
 LONGEST_FRAME = 262_144
 
 
-FILE_HEADER = 24
-"""Bytes of the file header."""
-
-
 def format_of(head: bytes) -> str:
     """The name of the pcap variant that begins with these bytes, "" when it is no pcap file."""
     known = _MAGIC.get(head[:4])
     return known[3] if known else ""
 
 
-class Header(NamedTuple):
-    """What the file header says of all records. order: of bytes, as struct has it; units: of time, in a second."""
-
-    order: str
-    units: int
-    record: int
-    """Bytes of a record header."""
-    link_type: int
-    longest: int
-    """A frame that is longer is damage."""
-
-
-def header_of(file: MappedFile) -> Header | None:
-    """None where the file header is cut."""
-    order, units, record, _ = _MAGIC[file.data[:4]]
-    if len(file.data) < FILE_HEADER:
-        return None
-    _, snaplen, network = struct.unpack_from(order + "8xI2I", file.data, 4)
-    return Header(order, units, record, network & 0xFFFF, max(LONGEST_FRAME, min(snaplen, 64 * LONGEST_FRAME)))
-
-
-def records(file: MappedFile, summary: Summary, at: int = FILE_HEADER, frame: int = 0) -> Iterator[Record]:
-    """Every record in file order. A cut or damaged one ends the walk with a diagnostic in the summary.
-
-    at, frame: to go on at a place of the file, behind so many frames.
-    """
+def records(file: MappedFile, summary: Summary) -> Iterator[Record]:
+    """Every record in file order. A cut or damaged one ends the walk with a diagnostic in the summary."""
     data, size = file.data, len(file.data)
-    known = header_of(file)
-    if known is None:
-        summary.diagnose(
-            Severity.MALFORMED, f"file offset 0: the pcap file header is cut: {size} of {FILE_HEADER} bytes"
-        )
+    order, units, header, _ = _MAGIC[data[:4]]
+    if size < 24:
+        summary.diagnose(Severity.MALFORMED, f"file offset 0: the pcap file header is cut: {size} of 24 bytes")
         return
-    order, units, header, link_type, longest = known
+    _, snaplen, network = struct.unpack_from(order + "8xI2I", data, 4)
+    link_type = network & 0xFFFF
+    longest = max(LONGEST_FRAME, min(snaplen, 64 * LONGEST_FRAME))
     unpack = struct.Struct(order + "4I").unpack_from
-    last = size - header
+    frame, at, last = 0, 24, size - header
     while at <= last:
         seconds, fraction, captured, length = unpack(data, at)
         start = at + header
