@@ -12,34 +12,14 @@ from typing import Annotated, Any
 
 import typer
 
-from dissector.cli.application import run
+from dissector.cli.application import application, run
 from dissector.cli.options import Engine, EngineOption, ReadFile, Where, pick, preferences
 from dissector.cli.output import emit
 from replay.errors import EXIT_CODES, ReplayError
 
-app = typer.Typer(
-    name="replay",
-    help="Re-sends a captured MAPI session to a server and compares the answers; brings a server of its own.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = application(
+    "replay", "Re-sends a captured MAPI session to a server and compares the answers; brings a server of its own."
 )
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        print(f"replay {version('mapi-dissector')}")
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
-) -> None:
-    pass
 
 
 class Form(StrEnum):

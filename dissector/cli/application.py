@@ -1,6 +1,7 @@
-"""The application that commands are registered with, and how a command line is run."""
+"""The application that commands are registered with, and how a command line is run.
 
-from __future__ import annotations
+(Annotations are not postponed here: typer reads those of a function inside another.)
+"""
 
 import gc
 import os
@@ -12,29 +13,38 @@ import typer
 
 from dissector.errors import DissectorError
 
-app = typer.Typer(
-    name="dissector",
-    help="Shows what Outlook and Exchange really said: reads a capture and decodes its MAPI traffic to the last byte.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+
+def application(name: str, about: str) -> typer.Typer:
+    """A program of this project: its commands are registered with it; --version and help are there."""
+    made = typer.Typer(
+        name=name,
+        help=about,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    def show(wanted: bool) -> None:
+        if wanted:
+            from importlib.metadata import version
+
+            print(f"{name} {version('mapi-dissector')}")
+            raise typer.Exit
+
+    @made.callback()
+    def options(
+        version: Annotated[bool, typer.Option("--version", callback=show, is_eager=True, help="Show it.")] = False,
+    ) -> None:
+        pass
+
+    return made
+
+
+app = application(
+    "dissector",
+    "Shows what Outlook and Exchange really said: reads a capture and decodes its MAPI traffic to the last byte.",
 )
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        print(f"dissector {version('mapi-dissector')}")
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
-) -> None:
-    pass
 
 
 FREED = 16 << 20
