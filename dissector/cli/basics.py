@@ -23,6 +23,7 @@ from dissector.cli.options import (
     Where,
     coloured,
     complain,
+    dissecting,
     opened,
     pick,
     row_test,
@@ -92,7 +93,6 @@ def tree(
     test = row_test(where)
     streams = Streams(SHOWN_WITH_EXCHANGES) if joins else None
     palette = COLOUR if coloured() else PLAIN
-    dissection, bar = opened(pick(capture, read_file), engine, prefs)
 
     def units() -> Iterator[tuple[int, tuple[Any, Joined]]]:
         for exchange in dissection.exchanges():
@@ -114,16 +114,12 @@ def tree(
             return ((line,) for line in lines(unit))
         return (exchange_pieces(unit[0], joined_pieces(unit[1]), http=http),)
 
-    with dissection:
-        try:
-            count = jobs_for(jobs, dissection)
-            if count > 1:
-                write_shared(units(), items, count, SHAPES[form])
-            else:
-                emit_pieces((item for _, unit in units() for item in items(unit)), SHAPES[form])
-        finally:
-            bar.close()
-        complain(dissection, shows_calls=True)
+    with dissecting(capture, read_file, engine, prefs) as dissection:
+        count = jobs_for(jobs, dissection)
+        if count > 1:
+            write_shared(units(), items, count, SHAPES[form])
+        else:
+            emit_pieces((item for _, unit in units() for item in items(unit)), SHAPES[form])
 
 
 @app.command(epilog="Example: dissector streams outlook.pcap -Y 'root == contentsSync and not complete' --tree")
@@ -156,7 +152,6 @@ def streams(
     joiner = Streams(KEEP_ALL if trees or folder is not None else 0)
     extractor = Extractor(folder) if folder is not None else None
     palette = COLOUR if coloured() else PLAIN
-    dissection, bar = opened(pick(capture, read_file), engine, prefs)
 
     def chosen() -> Iterator[Any]:
         def every() -> Iterator[Any]:
@@ -170,17 +165,13 @@ def streams(
                     extractor.stream(stream)
                 yield stream
 
-    with dissection:
-        try:
-            if form is not Format.TEXT:
-                emit_pieces((stream_pieces(stream, tree=trees) for stream in chosen()), SHAPES[form])
-            elif trees:
-                emit(line for stream in chosen() for line in stream_tree_lines(stream, palette, hex_pane))
-            else:
-                emit(stream_lines(map(stream_row, chosen()), palette))
-        finally:
-            bar.close()
-        complain(dissection, shows_calls=True)
+    with dissecting(capture, read_file, engine, prefs) as dissection:
+        if form is not Format.TEXT:
+            emit_pieces((stream_pieces(stream, tree=trees) for stream in chosen()), SHAPES[form])
+        elif trees:
+            emit(line for stream in chosen() for line in stream_tree_lines(stream, palette, hex_pane))
+        else:
+            emit(stream_lines(map(stream_row, chosen()), palette))
     if extractor is not None:
         print(f"dissector: {extractor.written} files written to {extractor.folder}", file=sys.stderr)
 
@@ -223,14 +214,9 @@ def verify(
     from dissector.views.json import dumps_pretty
     from dissector.views.table import report_lines
 
-    dissection, bar = opened(pick(capture, read_file), engine, prefs)
-    with dissection:
-        try:
-            count = jobs_for(jobs, dissection)
-            report = verify_shared(dissection, count) if count > 1 else verified(dissection.exchanges())
-        finally:
-            bar.close()
-        complain(dissection, shows_calls=True)
+    with dissecting(capture, read_file, engine, prefs) as dissection:
+        count = jobs_for(jobs, dissection)
+        report = verify_shared(dissection, count) if count > 1 else verified(dissection.exchanges())
     emit([dumps_pretty(report.as_json())] if form is Brief.JSON else report_lines(report, coloured()))
     if not report.ok:
         raise typer.Exit(1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -185,3 +186,17 @@ def complain(dissection: Any, shows_calls: bool = False) -> None:
             f"dissector: {summary.path}: no MAPI call in this capture (`dissector info` says what there is)",
             file=sys.stderr,
         )
+
+
+@contextmanager
+def dissecting(
+    capture: str | None, read_file: str | None, engine: Engine, prefs: Iterable[str] | None
+) -> Iterator[Any]:
+    """An open capture for a command that shows its calls, with a progress bar; what it ran into is told behind it."""
+    dissection, bar = opened(pick(capture, read_file), engine, prefs)
+    with dissection:
+        try:
+            yield dissection
+        finally:
+            bar.close()
+        complain(dissection, shows_calls=True)

@@ -17,6 +17,7 @@ from dissector.cli.options import (
     ReadFile,
     coloured,
     complain,
+    dissecting,
     opened,
     pick,
     row_test,
@@ -59,13 +60,8 @@ def sessions(
     from dissector.views.json import dumps
     from dissector.views.sessions import session_json, session_lines
 
-    dissection, bar = opened(pick(capture, read_file), engine, prefs)
-    with dissection:
-        try:
-            stories = session_stories(dissection.exchanges())
-        finally:
-            bar.close()
-        complain(dissection, shows_calls=True)
+    with dissecting(capture, read_file, engine, prefs) as dissection:
+        stories = session_stories(dissection.exchanges())
     if form is Brief.JSON:
         emit(json_object("sessions", (dumps(session_json(one, handles)) for one in stories)))
     else:
@@ -208,13 +204,8 @@ def state(
     from dissector.views.json import dumps_pretty
     from dissector.views.state import between_json, between_lines, state_lines, timeline_json
 
-    dissection, bar = opened(pick(capture, read_file), engine, prefs)
-    with dissection:
-        try:
-            every = timelines(records(dissection.exchanges()))
-        finally:
-            bar.close()
-        complain(dissection, shows_calls=True)
+    with dissecting(capture, read_file, engine, prefs) as dissection:
+        every = timelines(records(dissection.exchanges()))
     lines = [line for line in every if folder is None or fits(line, folder)]
     if folder is not None and not lines:
         known = ", ".join(dict.fromkeys(line.folder_name or line.folder for line in every))
