@@ -4,7 +4,8 @@ Twenty connections download a folder each and are interleaved packet by packet: 
 every fourth, 0.4 % of the packets swapped with their neighbour and 0.6 % sent twice. Every Execute response is chunked,
 begins with PROCESSING and DONE, and holds RPC_HEADER_EXT blocks of about 31 KB, each a ROP buffer with one
 RopFastTransferSourceGetBuffer response. Two payloads: `mixed` (messages of 30-60 properties and one body of 1-50 KB,
-recipients, attachments) and `dense` (small properties only). The same seed gives the same bytes.
+recipients, attachments) and `dense` (small properties only, 32 bytes each on average). The same seed gives the same
+bytes.
 """
 
 from __future__ import annotations
@@ -28,11 +29,16 @@ START_RECIP, END_RECIP = struct.pack("<I", 0x40030003), struct.pack("<I", 0x4004
 NEW_ATTACH, END_ATTACH = struct.pack("<I", 0x40000003), struct.pack("<I", 0x400E0003)
 
 LONGS = [0x0E070003, 0x00170003, 0x00360003, 0x0E080003, 0x10800003, 0x3FDE0003, 0x3FF10003, 0x0E170003, 0x0E2B0003]
+WORDED = {0x0E070003: 0x40, 0x00170003: 3, 0x00360003: 4, 0x10800003: 0x105, 0x0E170003: 8, 0x0E2B0003: 16}
+"""Values below these of those that are flags or enumerations, as they are in mail."""
 TIMES = [0x0E060040, 0x00390040, 0x30070040, 0x00320040]
 FLAGS = [0x0E1B000B, 0x0E1F000B, 0x0023000B, 0x0029000B, 0x0E05000B]
 TEXTS = [0x001A001F, 0x0037001F, 0x0E1D001F, 0x0070001F, 0x0C1A001F, 0x0042001F, 0x0C1F001F, 0x0E04001F, 0x0E03001F]
 BINARIES = [0x0FF60102, 0x0FF90102, 0x37020102, 0x370A0102]
 """Keys: binaries without a structure, since theirs are random bytes."""
+WORDS = (
+    "RE: Minutes of the meeting about the quarterly figures, Contoso Ltd; Kim Akers <kim.akers@contoso.example> wrote: "
+)
 
 
 def binary(tag: int, data: bytes) -> bytes:
@@ -52,15 +58,17 @@ def properties(rng: random.Random, count: int) -> Iterator[bytes]:
     for _ in range(count):
         kind = rng.random()
         if kind < 0.4:
-            yield struct.pack("<Ii", rng.choice(LONGS), rng.randrange(1 << 20))
+            tag = rng.choice(LONGS)
+            yield struct.pack("<Ii", tag, rng.randrange(WORDED.get(tag, 1 << 20)))
         elif kind < 0.5:
             yield struct.pack("<IQ", rng.choice(TIMES), 133_000_000_000_000_000 + rng.randrange(1 << 50))
         elif kind < 0.6:
             yield struct.pack("<IH", rng.choice(FLAGS), rng.randrange(2))
         elif kind < 0.9:
-            yield text(rng.choice(TEXTS), "subject words"[: rng.randrange(2, 14)])
+            start = rng.randrange(len(WORDS) - 50)
+            yield text(rng.choice(TEXTS), WORDS[start : start + rng.randrange(2, 60)])
         else:
-            yield binary(rng.choice(BINARIES), rng.randbytes(rng.randrange(4, 40)))
+            yield binary(rng.choice(BINARIES), rng.randbytes(rng.randrange(4, 90)))
 
 
 def message(rng: random.Random, counter: int, kind: str) -> bytes:
