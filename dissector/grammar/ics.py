@@ -217,6 +217,34 @@ PLAIN = Step()
 STRAY = Step(fits=False)
 
 
+class _State:
+    """Where the machine may stand: what is still to come, last first, and how many productions are open.
+
+    repeating: see Syntax. moves: where a terminal that fits leads to, filled as they are met.
+    """
+
+    __slots__ = ("moves", "open", "repeating", "stack")
+
+    def __init__(self, stack: tuple[Symbol, ...], open_productions: int) -> None:
+        self.stack, self.open = stack, open_productions
+        self.repeating = stack[-1].parts[0].name if stack and stack[-1].kind == MANY else ""
+        self.moves: dict[str, tuple[_State, Step]] = {}
+
+
+_STATES: dict[tuple[Symbol, ...], _State] = {}
+"""Those met, by what is still to come: a machine that has stood there finds its way without looking at the grammar."""
+_MOST_STATES = 4096
+
+
+def _state(stack: tuple[Symbol, ...], open_productions: int) -> _State:
+    found = _STATES.get(stack)
+    if found is None or found.open != open_productions:
+        found = _State(stack, open_productions)
+        if len(_STATES) < _MOST_STATES:
+            _STATES[stack] = found
+    return found
+
+
 class Syntax:
     """The machine. advance() with the tag of every element in order, finish() at the end of the stream.
 
@@ -228,21 +256,36 @@ class Syntax:
         self._stack = [_ENDS[root], BODIES[root]]
         self._open = 1
         self._lost = False
+        self._state = _state(tuple(self._stack), 1)
 
     @property
     def repeating(self) -> str:
         """What may come now any number of times, before anything else: PROPERTY, or a production. '' if nothing."""
-        stack = self._stack
-        return stack[-1].parts[0].name if stack and stack[-1].kind == MANY and not self._lost else ""
+        return "" if self._lost else self._state.repeating
 
     @property
     def open(self) -> list[str]:
         """The productions that are open, outermost first."""
-        return [symbol.name for symbol in self._stack if symbol.kind == END]
+        return [symbol.name for symbol in self._state.stack if symbol.kind == END]
 
     def advance(self, tag: int) -> Step:
-        stack = self._stack
         terminal = TERMINALS.get(tag, PROPERTY)
+        state, lost = self._state, self._lost
+        move = state.moves.get(terminal)
+        if move is not None:
+            self._lost = False
+            self._state, step = move
+            return step
+        self._stack, self._open = list(state.stack), state.open
+        step = self._advance(tag, terminal)
+        self._state = _state(tuple(self._stack), self._open)
+        if step.fits and not step.trouble and not lost:
+            state.moves[terminal] = self._state, step
+        return step
+
+    def _advance(self, tag: int, terminal: str) -> Step:
+        """Move the stack over an element."""
+        stack = self._stack
         if terminal == PROPERTY and stack and stack[-1].kind == MANY and stack[-1].parts[0].name == PROPERTY:
             self._lost = False
             return PLAIN
@@ -275,16 +318,17 @@ class Syntax:
 
     def finish(self) -> str:
         """What is missing at the end of the stream, in words; '' when the root is complete."""
-        if all(symbol.nullable for symbol in self._stack):
+        stack = self._state.stack
+        if all(symbol.nullable for symbol in stack):
             return ""
-        waiting = max(at for at, symbol in enumerate(self._stack) if not symbol.nullable)
-        inside = max(at for at, symbol in enumerate(self._stack[:waiting]) if symbol.kind == END)
-        return f"the stream ends inside {self._stack[inside].name}; expected {self.expected()}"
+        waiting = max(at for at, symbol in enumerate(stack) if not symbol.nullable)
+        inside = max(at for at, symbol in enumerate(stack[:waiting]) if symbol.kind == END)
+        return f"the stream ends inside {stack[inside].name}; expected {self.expected()}"
 
     def expected(self) -> str:
         """What may come next, in words."""
         names: list[str] = []
-        for symbol in reversed(self._stack):
+        for symbol in reversed(self._state.stack):
             names += sorted(symbol.first - set(names))
             if not symbol.nullable:
                 break
