@@ -20,6 +20,7 @@ import io
 import struct
 import uuid
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from construct import (
@@ -571,14 +572,27 @@ class _FileTime(Labelled):
 
 
 def filetime_text(value: int) -> str:
-    """A FILETIME (100 ns since 1601-01-01 UTC) as ISO 8601 text, or '' where no calendar has it."""
-    import datetime
-
+    """A FILETIME (100 ns since 1601-01-01 UTC) as ISO 8601 text, or words where no calendar has it."""
     try:
-        moment = datetime.datetime(1601, 1, 1) + datetime.timedelta(microseconds=value // 10)
+        days, milliseconds = divmod(value // 10_000, 86_400_000)
+        minutes, milliseconds = divmod(milliseconds, 60_000)
+        return f"{_day(days)}{_minute(minutes)}{milliseconds // 1000:02}.{milliseconds % 1000:03}Z"
     except (OverflowError, ValueError, TypeError):
         return "beyond the calendar"
-    return moment.isoformat(timespec="milliseconds") + "Z"
+
+
+@lru_cache(4096)
+def _day(days: int) -> str:
+    """'1601-01-02T' for 1."""
+    import datetime
+
+    return f"{datetime.date(1601, 1, 1) + datetime.timedelta(days)}T"
+
+
+@lru_cache(1440)
+def _minute(minutes: int) -> str:
+    """'01:30:' for 90."""
+    return f"{minutes // 60:02}:{minutes % 60:02}:"
 
 
 FileTime = _FileTime(U64)

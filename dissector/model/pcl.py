@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -28,7 +29,11 @@ class Xid(NamedTuple):
         return self.namespace.bytes_le + self.local_id
 
     def __str__(self) -> str:
-        return f"{self.namespace}-{self.local_id.hex()}"
+        return f"{_guid_text(self.namespace)}-{self.local_id.hex()}"
+
+
+_guid_text = lru_cache(1024)(str)
+"""A few replicas count for all."""
 
 
 class Order(Enum):
