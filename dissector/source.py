@@ -36,8 +36,8 @@ class Piece(NamedTuple):
 class Runs:
     """Where all bytes of a source lie in the frames: starts[i] to ends[i] stand in frames[i] from offsets[i] on.
 
-    In ascending order; neighbours that follow each other in one frame are one run. texts: room for a view to keep
-    what it wrote last: of runs from one number to another, the text.
+    In ascending order; neighbours that follow each other in one frame are one run. texts: room for a view to keep the
+    text of each.
     """
 
     __slots__ = ("ends", "frames", "offsets", "starts", "texts")
@@ -47,7 +47,7 @@ class Runs:
         self.ends: list[int] = []
         self.frames: list[int] = []
         self.offsets: list[int] = []
-        self.texts: tuple[int, int, str] | None = None
+        self.texts: list[str] | None = None
 
     def add(self, start: int, length: int, frame: int, offset: int) -> None:
         ends = self.ends

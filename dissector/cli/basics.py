@@ -20,6 +20,7 @@ from dissector.cli.options import (
     OneJob,
     Prefs,
     ReadFile,
+    RowsOption,
     Where,
     coloured,
     complain,
@@ -77,6 +78,7 @@ def tree(
         ),
     ] = True,
     http: Annotated[bool, typer.Option("--http/--no-http", help="Show the heads of HTTP messages.")] = True,
+    rows: RowsOption = True,
     jobs: Jobs = None,
     prefs: Prefs = None,
     engine: EngineOption = Engine.AUTO,
@@ -112,7 +114,7 @@ def tree(
     def items(unit: tuple[Any, Joined]) -> Iterable[Iterable[str]]:
         if form is Format.TEXT:
             return ((line,) for line in lines(unit))
-        return (exchange_pieces(unit[0], joined_pieces(unit[1]), http=http),)
+        return (exchange_pieces(unit[0], joined_pieces(unit[1], rows=rows), http=http),)
 
     with dissecting(capture, read_file, engine, prefs) as dissection:
         count = jobs_for(jobs, dissection)
@@ -139,6 +141,7 @@ def streams(
             "--extract", metavar="DIR", help="Write bytes, messages and states to files; none is ever written over."
         ),
     ] = None,
+    rows: RowsOption = True,
     prefs: Prefs = None,
     engine: EngineOption = Engine.AUTO,
 ) -> None:
@@ -167,7 +170,7 @@ def streams(
 
     with dissecting(capture, read_file, engine, prefs) as dissection:
         if form is not Format.TEXT:
-            emit_pieces((stream_pieces(stream, tree=trees) for stream in chosen()), SHAPES[form])
+            emit_pieces((stream_pieces(stream, tree=trees, rows=rows) for stream in chosen()), SHAPES[form])
         elif trees:
             emit(line for stream in chosen() for line in stream_tree_lines(stream, palette, hex_pane))
         else:

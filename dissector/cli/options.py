@@ -50,6 +50,13 @@ Prefs = Annotated[
     list[str] | None,
     typer.Option("-o", metavar="NAME:VALUE", help="A preference, e.g. tls.keylog_file:keys.txt (repeatable)."),
 ]
+RowsOption = Annotated[
+    bool,
+    typer.Option(
+        "--rows/--nodes",
+        help="In JSON, write plain properties of streams as rows (docs/json.md), or each as nodes: five times as much.",
+    ),
+]
 Jobs = Annotated[
     int | None,
     typer.Option(

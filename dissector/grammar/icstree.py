@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from struct import Struct
 from typing import NamedTuple
 
+from dissector.grammar.base import labeller_of
 from dissector.grammar.elements import Element, ElementReader, trace_element
-from dissector.grammar.fasttransfer import PropValue
-from dissector.grammar.ics import PROPERTY, RULES, Syntax, rule_breaks
+from dissector.grammar.fasttransfer import MARKERS, Marker, PropValue
+from dissector.grammar.ics import PLAIN, PROPERTY, RULES, Step, Syntax, rule_breaks
 from dissector.grammar.resume import resume
 from dissector.grammar.runs import Grouped, read_run
+from dissector.grammar.table import Table, TableReader
 from dissector.node import Diagnostic, Node, Severity, Summary, Undecoded, brief
 from dissector.source import ByteSource
+
+_U32 = Struct("<I")
+MARKER_WORDS = labeller_of(Marker)
 
 
 class Through(Summary):
@@ -25,11 +31,33 @@ class Through(Summary):
 
     def __call__(self, node: Node) -> str:
         for path in self.paths:
-            try:
-                return brief(node.find(*path))
-            except KeyError:
-                continue
+            words = _brief(node, path)
+            if words is not None:
+                return words
         return ""
+
+
+def _brief(node: Node, path: list[str]) -> str | None:
+    """brief() of what a path leads to, which need not become a node for that; None where it leads to nothing."""
+    for name in path[:-1]:
+        found = node.child(name)
+        if found is None:
+            return None
+        node = found
+    name = path[-1]
+    if isinstance(node, Grouped) and node.parts is not None:
+        for part in node.parts:
+            if type(part) is Table:
+                row = part.row(name)
+                if row is not None:
+                    return part.words(row, node.source)
+                continue
+            found = (part if part.name == name else None) if isinstance(part, Node) else part.child(name, node.source)
+            if found is not None:
+                return brief(found)
+        return None
+    found = node.child(name)
+    return brief(found) if found is not None else None
 
 
 class Amount(Summary):
@@ -111,11 +139,14 @@ class TreeBuilder:
     """Takes elements one by one and hangs their nodes into the productions they belong to.
 
     root: the production that the whole is; None for elements without an order. base: where offset 0 of the stream lies
-    in the source.
+    in the source. tables: reads properties side by side as tables; None: they are nodes.
     """
 
-    def __init__(self, source: ByteSource, root: str | None, name: str, base: int, codepage: str | None) -> None:
-        self.source, self.base, self.codepage = source, base, codepage
+    def __init__(
+        self, source: ByteSource, root: str | None, name: str, base: int, codepage: str | None,
+        tables: TableReader | None = None,
+    ) -> None:  # fmt: skip
+        self.source, self.base, self.codepage, self.tables = source, base, codepage, tables
         self.syntax = Syntax(root) if root is not None else None
         node = Grouped(name, source, base, SPEC, SUMMARIES.get(root or ""))
         self.open = [_Open(root or "", node)]
@@ -125,40 +156,78 @@ class TreeBuilder:
     def root(self) -> Node:
         return self.open[0].node
 
-    def add(self, element: Element) -> None:
-        node = trace_element(self.source, element, self.base, codepage=self.codepage, after=self.after)
+    def add(self, element: Element, stop: int) -> int:
+        """Take an element, and with it what follows up to `stop` of the source as long as it is of the same kind.
+
+        Returns the place behind them.
+        """
+        offset = self.base + element.offset
         if element.is_marker:
-            self.after = element.tag
-        if self.syntax is not None:
-            step = self.syntax.advance(element.tag)
-            for _ in range(step.ends):
-                self.close(self.open.pop(), node.offset)
-            for name in step.begins:
-                begun = Grouped(name, self.source, node.offset, SPEC, SUMMARIES.get(name))
-                self.open[-1].node.add(begun)
-                self.open.append(_Open(name, begun))
-            if step.trouble:
-                node.diagnose(Severity.MALFORMED, step.trouble)
+            return self.marker(element.tag, offset, stop)
+        step = self.move(element.tag, offset)
+        if self.tables is not None and not step.trouble:
+            behind = self.run(offset, stop)
+            if behind > offset:
+                return behind
+        node = trace_element(self.source, element, self.base, codepage=self.codepage, after=self.after)
+        if step.trouble:
+            node.diagnose(Severity.MALFORMED, step.trouble)
         innermost = self.open[-1]
         innermost.node.add(node)
-        if innermost.tags is not None and not element.is_marker and len(innermost.tags) < MOST_TAGS:
+        if innermost.tags is not None and len(innermost.tags) < MOST_TAGS:
             innermost.tags.append(element.tag)
+        return self.run(self.base + element.end, stop)
+
+    def marker(self, tag: int, offset: int, stop: int) -> int:
+        """The same for a marker at a place in the source."""
+        step = self.move(tag, offset)
+        self.after = tag
+        node = Node(MARKERS[tag], self.source, offset, 4, tag, [], "", MARKER_WORDS, [])
+        if step.trouble:
+            node.diagnose(Severity.MALFORMED, step.trouble)
+        self.open[-1].node.add(node)
+        return self.run(offset + 4, stop)
+
+    def move(self, tag: int, offset: int) -> Step:
+        """End and begin productions as an element at a place in the source says."""
+        if self.syntax is None:
+            return PLAIN
+        step = self.syntax.advance(tag)
+        if step is not PLAIN:
+            for _ in range(step.ends):
+                self.close(self.open.pop(), offset)
+            for name in step.begins:
+                begun = Grouped(name, self.source, offset, SPEC, SUMMARIES.get(name))
+                self.open[-1].node.add(begun)
+                self.open.append(_Open(name, begun))
+        return step
 
     def run(self, at: int, stop: int) -> int:
         """Take the properties from a place in the source on at one go, if any number of them may stand there.
 
         Returns the place behind them. What needs a closer look is left to add().
         """
-        if self.syntax is None or self.syntax.repeating != PROPERTY or not PropValue.__dict__.get("_rows"):
+        if self.syntax is None or self.syntax.repeating != PROPERTY or type(self.source.data) is not bytes:
+            return at
+        innermost = self.open[-1]
+        room = MOST_TAGS - len(innermost.tags) if innermost.tags is not None else 0
+        if self.tables is not None:
+            table = self.tables.read(self.source, at, stop, self.codepage)
+            if table is None:
+                return at
+            innermost.node.add(table)
+            if innermost.tags is not None:
+                innermost.tags += table.tags(self.source, room)
+            return table.end
+        if not PropValue.__dict__.get("_rows"):
             return at
         found = read_run(self.source, at, stop, self.codepage, self.after)
         if found is None:
             return at
         run, tags = found
-        innermost = self.open[-1]
         innermost.node.add(run)
         if innermost.tags is not None:
-            innermost.tags += tags[: MOST_TAGS - len(innermost.tags)]
+            innermost.tags += tags[:room]
         return run.end
 
     def close(self, production: _Open, end: int) -> None:
@@ -166,6 +235,11 @@ class TreeBuilder:
         if production.tags is not None:
             for words in rule_breaks(production.name, production.tags):
                 production.node.diagnose(Severity.NOTE, words)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the root has children that are complete."""
+        return len(self.root.children) > (len(self.open) > 1)
 
     def closed(self) -> Iterator[Node]:
         """Take out the root's children that are complete, so that they need not be held."""
@@ -211,13 +285,15 @@ def trace_parts(
     codepage: str | None = None,
     gaps: Sequence[Gap] = (),
     unsent: str = "",
+    tables: TableReader | None = None,
 ) -> Iterator[Node]:
     """As trace_stream, piece by piece: the root's children as they are complete, last the root itself without them.
 
-    So a stream of any length is shown with no more of it in memory than its bytes and one message.
+    So a stream of any length is shown with no more of it in memory than its bytes and one message. tables: leave
+    properties side by side as tables (Grouped.parts) instead of making nodes of them.
     """
     stop = len(source.data) if end is None else end
-    builder = TreeBuilder(source, root, name or root or "stream", offset, codepage)
+    builder = TreeBuilder(source, root, name or root or "stream", offset, codepage, tables)
     places = [gap.offset for gap in gaps]
     starts = sorted({offset, *(place for place in places if offset < place < stop)})
     missing = {gap.offset: gap.why for gap in gaps}
@@ -238,16 +314,19 @@ def trace_parts(
             builder.lose()
         reader = ElementReader(keep=0, offset=at - offset)
         reader.feed(source.data[at:run_end] if (at, run_end) != (0, len(source.data)) else source.data)
-        at_one_go, more = type(source.data) is bytes, True
+        more, data, begun = True, source.data, at
         while more:
+            while run_end - at >= 4 and (tag := _U32.unpack_from(data, at)[0]) in MARKERS:
+                at = builder.marker(tag, at, run_end)
+                if builder.waiting:
+                    yield from builder.closed()
+            reader.pass_to(at - begun)
             more = False
             for element in reader.elements():
-                builder.add(element)
-                yield from builder.closed()
-                here = offset + element.end
-                behind = builder.run(here, run_end) if at_one_go else here
-                if behind > here:
-                    reader.pass_to(behind - at)
+                at = builder.add(element, run_end)
+                if builder.waiting:
+                    yield from builder.closed()
+                if at > offset + element.end:
                     more = True  # elements() begins anew there
                     break
         broken = reader.trouble is not None

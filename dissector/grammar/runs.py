@@ -15,6 +15,7 @@ from dissector.grammar.compiler.stream import kinds
 from dissector.grammar.elements import Element, read_name
 from dissector.grammar.fasttransfer import FIRST_NAMED
 from dissector.grammar.ics import PROPERTY, TERMINALS
+from dissector.grammar.table import Table
 from dissector.node import Node, Summary
 from dissector.source import ByteSource
 
@@ -43,9 +44,17 @@ class Run(NamedTuple):
     def nodes(self, source: ByteSource) -> Iterator[Node]:
         return (self.node(index, source) for index in range(len(self.names)))
 
+    def child(self, name: str, source: ByteSource) -> Node | None:
+        """The first of that name."""
+        return self.node(self.names.index(name), source) if name in self.names else None
+
+    @property
+    def amount(self) -> int:
+        return len(self.names)
+
 
 class Grouped(Node):
-    """A node with runs among its children, which become nodes when they are first looked at."""
+    """A node with runs or tables among its children, which become nodes when they are first looked at."""
 
     __slots__ = ("_label", "_parts")
 
@@ -53,35 +62,35 @@ class Grouped(Node):
         self.name, self.source, self.offset, self.length = name, source, offset, 0
         self.value, self.diagnostics, self.secret = None, [], False
         self.spec, self.labeller = spec, labeller
-        self._parts: list[Node | Run] | None = []
+        self._parts: list[Part] | None = []
         self._label: str | None = None
 
     def __getattr__(self, name: str) -> Any:
         if name == "children" and self._parts is not None:
             made: list[Node] = []
             for part in self._parts:
-                if type(part) is Run:
-                    made.extend(part.nodes(self.source))
+                if isinstance(part, Node):
+                    made.append(part)
                 else:
-                    made.append(part)  # type: ignore[arg-type]
+                    made.extend(part.nodes(self.source))
             self._parts = None
             self.children = made
             return made
         raise AttributeError(name)
 
     @property
-    def parts(self) -> list[Node | Run] | None:
-        """Nodes and runs, as long as nobody has looked at the children."""
+    def parts(self) -> list[Part] | None:
+        """Nodes, runs and tables, as long as nobody has looked at the children."""
         return self._parts
 
-    def add(self, part: Node | Run) -> None:
+    def add(self, part: Part) -> None:
         self._label = None
         if self._parts is not None:
             self._parts.append(part)
-        elif isinstance(part, Run):
-            self.children.extend(part.nodes(self.source))
-        else:
+        elif isinstance(part, Node):
             self.children.append(part)
+        else:
+            self.children.extend(part.nodes(self.source))
 
     @property
     def label(self) -> str:
@@ -95,18 +104,22 @@ class Grouped(Node):
     def count(self) -> int:
         if self._parts is None:
             return len(self.children)
-        return sum(len(part.names) if type(part) is Run else 1 for part in self._parts)
+        return sum(1 if isinstance(part, Node) else part.amount for part in self._parts)
 
     def child(self, name: str) -> Node | None:
         if self._parts is None:
             return super().child(name)
         for part in self._parts:
-            if type(part) is Run:
-                if name in part.names:
-                    return part.node(part.names.index(name), self.source)
-            elif part.name == name:  # type: ignore[union-attr]
-                return part  # type: ignore[return-value]
+            if isinstance(part, Node):
+                found = part if part.name == name else None
+            else:
+                found = part.child(name, self.source)
+            if found is not None:
+                return found
         return None
+
+
+Part = Node | Run | Table
 
 
 def read_run(source: ByteSource, at: int, stop: int, codepage: str | None, after: int) -> tuple[Run, list[int]] | None:

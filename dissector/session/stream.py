@@ -14,6 +14,7 @@ from dissector.grammar.idset import SET_FORMS, IdsetReading, read_idset
 from dissector.grammar.names import property_name
 from dissector.grammar.reading import trace
 from dissector.grammar.resume import resume
+from dissector.grammar.table import TableReader
 from dissector.model.ids import ObjectId
 from dissector.node import Node, Severity, undecoded
 from dissector.session.account import Account
@@ -170,15 +171,26 @@ class Stream:
     why: str = ""
     unsent: str = ""
     """Why its end is not here; '' where the last bytes are its end."""
-    account: Account = field(default_factory=lambda: Account(None))
+    counting: Account = field(default_factory=lambda: Account(None))
+    deferred: bool = False
+    """The account is made of the kept bytes when it is asked for, not while they come."""
+    over: bool = False
+    """Whether it has ended."""
     kept: Kept | None = None
     """Its bytes; None where they were not kept."""
     tap: Tap | None = None
     """Who else is given its bytes as they come."""
 
     @property
+    def account(self) -> Account:
+        """What its elements say, as far as it has come."""
+        if self.deferred:
+            self._catch_up()
+        return self.counting
+
+    @property
     def inferred(self) -> bool:
-        return self.account.inferred
+        return self.counting.inferred
 
     @property
     def label(self) -> str:
@@ -194,19 +206,19 @@ class Stream:
             raise ValueError(f"the bytes of {self.label} were not kept")
         return self.kept.source(self.label)
 
-    def tree(self, source: ByteSource | None = None) -> Node:
-        """The annotated tree of all of it."""
-        children = list(self.tree_parts(source))
+    def tree(self, source: ByteSource | None = None, tables: TableReader | None = None) -> Node:
+        """The annotated tree of all of it. tables: see icstree.trace_parts."""
+        children = list(self.tree_parts(source, tables))
         tree = children.pop()
         tree.children = children
         return tree
 
-    def tree_parts(self, source: ByteSource | None = None) -> Iterator[Node]:
+    def tree_parts(self, source: ByteSource | None = None, tables: TableReader | None = None) -> Iterator[Node]:
         """The tree piece by piece: see icstree.trace_parts."""
         root = None if self.inferred else self.root
         return trace_parts(
             source or self.source(), root, name=self.root or "stream", codepage=self.codepage, gaps=self.gaps,
-            unsent=self.unsent,
+            unsent=self.unsent, tables=tables,
         )  # fmt: skip
 
     def runs(self, data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -229,18 +241,36 @@ class Stream:
         if not buffer.length:
             return
         self.size += buffer.length
-        self.account.take(source.data, offset, offset + buffer.length)
+        if self.size > keep:
+            if self.deferred:
+                self._catch_up()
+            self.kept = None
+        if not self.deferred:
+            self.counting.take(source.data, offset, offset + buffer.length)
         if self.tap is not None:
             self.tap.feed(source.data[offset : offset + buffer.length])
-        if self.size > keep:
-            self.kept = None
         if self.kept is not None:
             self.kept.add(source, offset, buffer.length)
+
+    def _catch_up(self) -> None:
+        """Make the account of what was kept."""
+        self.deferred = False
+        data, at = self.source().data, 0
+        for gap in self.gaps:
+            if gap.offset > at:
+                self.counting.feed(data[at : gap.offset])
+            at = gap.offset
+            self.counting.gap()
+        if at < len(data):
+            self.counting.feed(data[at:])
+        if self.over:
+            self.counting.finish()
 
     def missing(self, why: str) -> None:
         """Bytes are missing at this place."""
         self.gaps.append(Gap(self.size, why))
-        self.account.gap()
+        if not self.deferred:
+            self.counting.gap()
         if self.tap is not None:
             self.tap.gap()
 
@@ -248,8 +278,10 @@ class Stream:
         """No more comes. complete: the protocol says that all was sent; why: what happened instead."""
         if self.gaps and self.gaps[-1].offset == self.size and not complete:
             why = f"{self.gaps[-1].why}; {why}"
-        self.account.finish()
-        self.root = self.account.root
+        self.over = True
+        if not self.deferred:
+            self.counting.finish()
+            self.root = self.counting.root
         self.unsent = "" if complete else why
         lost = [gap.why for gap in self.gaps]
         if complete and lost:

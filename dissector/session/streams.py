@@ -223,13 +223,16 @@ class _Step:
             folder_name=logon.folder_names.get(folder, "") if logon is not None and folder is not None else "",
             message=target.message_id if target is not None else None,
             last_exchange=self.exchange.number, last_frame=self.frame(),
-            account=Account(root, self.session.codepage, self.streams.allowance),
+            counting=Account(root, self.session.codepage, self.streams.allowance),
             kept=Kept() if self.streams.keep else None,
         )  # fmt: skip
+        stream.deferred = (
+            stream.kept is not None and root is not None and self.streams.watcher is None and not self.streams.allowance
+        )
         self.streams._open[key] = stream
         watcher = self.streams.watcher
         if watcher is not None:
-            stream.account.told = partial(watcher.item, stream)
+            stream.counting.told = partial(watcher.item, stream)
             watcher.began(self.exchange, rop, stream)
         return stream
 

@@ -10,7 +10,9 @@ from typing import Any
 import orjson
 
 from dissector.grammar.compiler.rows import LazyNode
-from dissector.grammar.runs import Grouped, Run
+from dissector.grammar.icstree import MARKER_WORDS
+from dissector.grammar.runs import Grouped, Part, Run
+from dissector.grammar.table import Table, TableReader
 from dissector.node import Node
 from dissector.session.exchange import Exchange
 from dissector.source import ByteSource, Runs
@@ -83,6 +85,10 @@ _NAMES = _Texts('{"name":', ',"offset":')
 _SPECS = _Texts(',"spec":', "")
 
 
+TABLES = TableReader(plain)
+"""Reads properties that stand side by side as rows."""
+
+
 def quoted(text: str) -> str:
     """A string as JSON."""
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
@@ -120,6 +126,10 @@ def spans_text(source: ByteSource, offset: int, length: int) -> str:
         if start >= stop:
             return ""
         return f',"spans":[[{runs.frames[index]},{runs.offsets[index] + start - starts[index]},{stop - start}]]'
+    behind = index + 1
+    if 0 <= index < len(starts) - 1 and start < ends[index] and starts[behind] < stop <= ends[behind]:
+        one = f"[{runs.frames[index]},{runs.offsets[index] + start - starts[index]},{ends[index] - start}]"
+        return f',"spans":[{one},[{runs.frames[behind]},{runs.offsets[behind]},{stop - starts[behind]}]]'
     first, last = max(index, 0), bisect_left(starts, stop) - 1
     texts = (
         [_run_text(runs, one, start, stop) for one in ((first, last) if last > first else (first,))] if starts else []
@@ -138,20 +148,14 @@ def _run_text(runs: Runs, number: int, start: int, stop: int) -> str:
 
 
 def _between(runs: Runs, first: int, last: int) -> str:
-    """Whole runs, one behind another. A structure and the few around it have the same ones, so the last are kept."""
-    if runs.texts is not None and runs.texts[:2] == (first, last):
-        return runs.texts[2]
-    whole = slice(first, last)
-    text = ",".join(
-        [
+    """Whole runs, one behind another. A structure and those around it have the same ones, so the texts are kept."""
+    texts = runs.texts
+    if texts is None or len(texts) != len(runs.starts):
+        texts = runs.texts = [
             f"[{frame},{offset},{end - start}]"
-            for frame, offset, start, end in zip(
-                runs.frames[whole], runs.offsets[whole], runs.starts[whole], runs.ends[whole], strict=True
-            )
+            for frame, offset, start, end in zip(runs.frames, runs.offsets, runs.starts, runs.ends, strict=True)
         ]
-    )
-    runs.texts = first, last, text
-    return text
+    return ",".join(texts[first:last])
 
 
 def value_member(value: Any) -> str:
@@ -241,26 +245,91 @@ def _write(node: Node, frames: Frames, inherited: ByteSource | None, out: list[s
     """frames: where the node's source lies, if that is inherited."""
     if node.source is not inherited and node.source is not frames.source:
         frames = Frames(node.source)
-    out.append(_head(node, frames, inherited))
     kind = type(node)
+    if isinstance(node, Grouped) and node.source is inherited and (grouped := node.parts) is not None:
+        _write_grouped(node, grouped, frames, out)
+        return
+    out.append(_head(node, frames, inherited))
     if kind is LazyNode and (rows := node.rows) is not None:  # type: ignore[attr-defined]
         try:
             _ROWS.write_parts(rows, frames, out, _write)
         except Spread:
             _write_children(node.children, frames, out)
     elif kind is Grouped and (parts := node.parts) is not None:  # type: ignore[attr-defined]
-        _write_children(parts, frames, out)
+        _write_parts(parts, frames, out)
     elif node.children:
         _write_children(node.children, frames, out)
     out.append(_tail(node))
 
 
-def _write_children(parts: Iterable[Node | Run], frames: Frames, out: list[str]) -> None:
+def _write_grouped(node: Grouped, parts: list[Part], frames: Frames, out: list[str]) -> None:
+    """A production whose children are parts still, in the same source as what it stands in: most nodes of a stream."""
+    offset, length, label = node.offset, node.length, node.label
+    stop = offset + length
+    if length <= 0:
+        spans = ""
+    elif (offset >= frames.low and stop <= frames.high) or frames.holds(offset, stop):
+        spans = f',"spans":[[{frames.frame},{offset + frames.shift},{length}]]'
+    else:
+        spans = spans_text(node.source, offset, length)
+    words = f',"label":{quoted(label)}' if label else ""
+    out.append(f'{_NAMES[node.name]}{offset},"length":{length}{words}{_SPECS[node.spec]}{spans}')
+    _write_parts(parts, frames, out)
+    out.append(_tail(node) if node.diagnostics else "}")
+
+
+def _write_parts(parts: list[Part], frames: Frames, out: list[str]) -> None:
+    for part in parts:
+        if type(part) is Table:
+            out.append(_rows_member(parts, frames))
+            return
+    _write_children(parts, frames, out)
+
+
+def _write_marker(node: Node, frames: Frames, out: list[str], before: str) -> None:
+    offset = node.offset
+    head = f'{before}{_NAMES[node.name]}{offset},"length":4,"value":{node.value}'
+    if (offset >= frames.low and offset + 4 <= frames.high) or frames.holds(offset, offset + 4):
+        out.append(f'{head},"spans":[[{frames.frame},{offset + frames.shift},4]]}}')
+    else:
+        out.append(f"{head}{spans_text(node.source, offset, 4)}}}")
+
+
+def _rows_member(parts: Iterable[Part], frames: Frames) -> str:
+    """',"rows":[...]': the children of a node of which some are rows of tables."""
+
+    def other(value: Any) -> Any:
+        if isinstance(value, Node):
+            out: list[str] = []
+            _write(value, frames, frames.source, out)
+            return orjson.Fragment("".join(out))
+        return _as_list(value) if isinstance(value, tuple) else plain(value)
+
+    rows: list[Any] = []
+    for part in parts:
+        if type(part) is Table:
+            rows += part.rows
+        elif type(part) is Run:
+            rows.extend(part.nodes(frames.source))
+        else:
+            rows.append(part)
+    try:
+        return f',"rows":{orjson.dumps(rows, other, orjson.OPT_PASSTHROUGH_DATACLASS).decode()}'
+    except orjson.JSONEncodeError:  # text that is no Unicode
+        rows = [row if isinstance(row, Node) else plain(row) for row in rows]
+        return f',"rows":{orjson.dumps(rows, other, orjson.OPT_PASSTHROUGH_DATACLASS).decode()}'
+
+
+def _write_children(parts: Iterable[Part], frames: Frames, out: list[str]) -> None:
     state = [CHILDREN]
     for part in parts:
         kind = type(part)
         if kind is Run:
             _write_run(part, frames, out, state)  # type: ignore[arg-type]
+            continue
+        if kind is Node and part.labeller is MARKER_WORDS and not part.diagnostics:  # type: ignore[union-attr]
+            _write_marker(part, frames, out, state[0])  # type: ignore[arg-type]
+            state[0] = ","
             continue
         if kind is LazyNode and _ROWS.write_whole(part, frames, out, state):  # type: ignore[arg-type]
             continue
@@ -311,7 +380,7 @@ def exchange_pieces(exchange: Exchange, more: Iterable[str] = (), *, http: bool 
             out.append("null")
         else:
             _write(tree, Frames(tree.source), None, out)
-    yield from out
+    yield "".join(out)
     yield from more
     yield "}"
 

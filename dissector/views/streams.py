@@ -16,7 +16,7 @@ from dissector.session.stream import StateUpload, Stream
 from dissector.session.streams import Joined
 from dissector.source import ByteSource
 from dissector.views.hexdump import hexdump
-from dissector.views.json import dumps, node_text, parts_pieces, plain
+from dissector.views.json import TABLES, dumps, node_text, parts_pieces, plain
 from dissector.views.text import PLAIN, Palette, diagnostic_lines, hex_lines, tree_lines
 
 SHOWN_WITH_EXCHANGES = 32 << 20
@@ -291,8 +291,11 @@ def joined_lines(joined: Joined, palette: Palette = PLAIN, hex_pane: bool = Fals
         yield from stream_tree_lines(stream, palette, hex_pane, states=False)
 
 
-def stream_pieces(stream: Stream, *, tree: bool = False, states: bool = True) -> Iterator[str]:
-    """The row as JSON; with `tree` also the trees of its states and its bytes ("tree": null if those were not kept)."""
+def stream_pieces(stream: Stream, *, tree: bool = False, states: bool = True, rows: bool = True) -> Iterator[str]:
+    """The row as JSON; with `tree` also the trees of its states and its bytes ("tree": null if those were not kept).
+
+    rows: plain properties are rows, not nodes.
+    """
     row = dumps(stream_row(stream).as_json())
     if not tree:
         yield row
@@ -305,9 +308,9 @@ def stream_pieces(stream: Stream, *, tree: bool = False, states: bool = True) ->
         yield "null"
     elif stream.root in PIECEWISE:
         source = stream.source()
-        yield from parts_pieces(stream.tree_parts(source), _begun(stream, source))
+        yield from parts_pieces(stream.tree_parts(source, TABLES if rows else None), _begun(stream, source))
     else:
-        yield node_text(stream.tree())
+        yield node_text(stream.tree(tables=TABLES if rows else None))
     yield "}"
 
 
@@ -322,14 +325,14 @@ def state_text(state: StateUpload) -> str:
     return f'{head[:-1]},"tree":{node_text(state.tree())}}}'
 
 
-def joined_pieces(joined: Joined) -> Iterator[str]:
-    """The members "states" and "streams" of an exchange, where something became whole in it."""
+def joined_pieces(joined: Joined, *, rows: bool = True) -> Iterator[str]:
+    """The members "states" and "streams" of an exchange, where something became whole in it; rows: as above."""
     if joined.states:
         yield f',"states":[{",".join(map(state_text, joined.states))}]'
     between = ',"streams":['
     for stream in joined.streams:
         yield between
-        yield from stream_pieces(stream, tree=True, states=False)
+        yield from stream_pieces(stream, tree=True, states=False, rows=rows)
         between = ","
     if joined.streams:
         yield "]"

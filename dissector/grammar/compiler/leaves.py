@@ -49,7 +49,9 @@ def bytes_integer(w: Writer, con: Any) -> str:
 
 
 def boolean(w: Writer, con: Any) -> str:
-    return w.fixed({1: "B", 2: "H"}[con.size], "if {v} < 2: {v} = {v} == 1")
+    value = w.fixed({1: "B", 2: "H"}[con.size], "if {v} < 2: {v} = {v} == 1")
+    w.plain.add(value)
+    return value
 
 
 def floating(w: Writer, con: Any) -> str:
@@ -84,12 +86,15 @@ def taken(w: Writer, size: Any) -> str:
     if isinstance(size, Known):
         if not isinstance(size.value, int) or size.value < 0:
             raise Unsupported(f"a size of {size.value}")
-        return w.fixed(f"{size.value}s")
+        value = w.fixed(f"{size.value}s")
+        w.octets.add(value)
+        return value
     stop, value = w.name("a"), w.name()
     start = w.reach(size, stop)
     w.line(f"{value} = data[{start}:{stop}]")
     w.move(stop)
     w.compiled += 1
+    w.octets.add(value)
     return value
 
 
@@ -103,6 +108,7 @@ def rest(w: Writer, con: Any) -> str:
     w.line(f"{value} = data[{w.position}:{w.end}]")
     w.move(Position(w.end))
     w.compiled += 1
+    w.octets.add(value)
     return value
 
 
@@ -218,6 +224,7 @@ def counted_text(w: Writer, con: Any) -> str:
         w.line(f"    {value} = {value}[:-1] if {value}[-1:] == '\\0' else Unterminated({value})")
         w.line(f"except UnicodeDecodeError: {value} = data[{start}:{stop}]")
         w.move(stop)
+        w.plain.add(value)
         return value
     raw = taken(w, size)
     if con.codec is None:

@@ -18,7 +18,7 @@ from construct import Construct, Container
 from dissector.grammar.base import labeller_of, spec_of
 from dissector.grammar.compiler import runtime
 from dissector.grammar.compiler.expressions import Known, Unsupported
-from dissector.grammar.compiler.writer import Position, Target, Text, Writer
+from dissector.grammar.compiler.writer import Position, Put, Target, Text, Writer
 from dissector.grammar.forms import Unterminated
 from dissector.grammar.names import codec_name
 from dissector.grammar.properties import NO_NAMES, NamedTag
@@ -100,6 +100,7 @@ def write(
     closed: bool = False,
     begun: bool = False,
     like: Mapping[str, Any] | None = None,
+    put: Put | None = None,
 ) -> Unit:
     """The function for a construct.
 
@@ -108,11 +109,12 @@ def write(
     may be, where the interpreted reading has to say what is wrong.
     closed: for use from other functions, without a context around it. begun: the caller begins and finishes the node.
     like: values of fields of the layout which decide how the
-    others are read: the function is for all values that decide the same. Raises Unsupported.
+    others are read: the function is for all values that decide the same. put: writes the one tuple that the rows are
+    to be instead of rows. Raises Unsupported.
     """
     from dissector.grammar.compiler.rules import content
 
-    writer = Writer(rows, con, content, closed)
+    writer = Writer(rows, con, content, closed, put)
     writer.like = {name: Known(value) for name, value in (like or {}).items()}
     target = Target(Text("name"), spec_of(con) or spec, labeller_of(con), Position("at"), begun=begun)
     if closed:

@@ -67,7 +67,7 @@ class Target:
         return replace(self, labeller=labeller_of(con), spec=spec_of(con) or self.spec)
 
 
-class _Item(NamedTuple):
+class RowItem(NamedTuple):
     kind: str
     name: Any
     spec: Any
@@ -85,13 +85,17 @@ class Field(NamedTuple):
     after: tuple[str, ...]
 
 
+Put = Callable[["Writer", list["RowItem"]], str]
+"""Source text of the tuple that stands for items of rows. Raises Unsupported."""
+
+
 class State(NamedTuple):
     """What is put back when a part turns out not to be compilable."""
 
     lines: int
     run: tuple[Field, ...]
     run_start: Position
-    items: tuple[_Item, ...]
+    items: tuple[RowItem, ...]
     position: Position
     end: str
     scope: Scope
@@ -99,10 +103,14 @@ class State(NamedTuple):
 
 
 class Writer:
-    """One function being written. rows: annotated rows are wanted instead of values."""
+    """One function being written. rows: annotated rows are wanted instead of values; the row of one piece that they
+    are is written by `put`, if given."""
 
-    def __init__(self, rows: bool, root: Any, content: Callable[..., str], closed: bool = False) -> None:
+    def __init__(
+        self, rows: bool, root: Any, content: Callable[..., str], closed: bool = False, put: Put | None = None
+    ) -> None:
         self.rows = rows
+        self.put = put
         self.used = set(fields_used(root))
         self.content_of = content
         self.lines: list[str] = []
@@ -114,11 +122,15 @@ class Writer:
         """Variables that hold numbers which cannot be negative."""
         self.integers: set[str] = set()
         """Variables that hold an int."""
+        self.plain: set[str] = set()
+        """Variables that hold text (its bytes where it could not be decoded) or a truth value."""
+        self.octets: set[str] = set()
+        """Variables that hold bytes, which are the value."""
         self.raw: dict[str, Callable[[Any], Any]] = {}
         """Variables that hold bytes, and what makes values of them: in rows that is done when they are looked at."""
         self.run: list[Field] = []
         self.run_start = Position("at")
-        self.items: list[_Item] = []
+        self.items: list[RowItem] = []
         self.position = Position("at")
         self.end = "end"
         self.scope = Scope(None, closed)
@@ -260,28 +272,28 @@ class Writer:
             if target.begun or (target.prefix and not target.collapses):
                 raise Unsupported("a leaf below which other leaves stand")
             self.items.append(
-                _Item("leaf", target.name, target.spec, target.labeller, target.start, self.position, Text(value))
+                RowItem("leaf", target.name, target.spec, target.labeller, target.start, self.position, Text(value))
             )
 
     def begin(self, target: Target) -> None:
         """The node is a structure; what stands in front of its parts comes first."""
         if self.rows and not target.begun:
-            self.items.append(_Item("begin", target.name, target.spec, target.labeller, target.start, None, None))
+            self.items.append(RowItem("begin", target.name, target.spec, target.labeller, target.start, None, None))
             self.items.extend(target.prefix)
 
     def finish(self, target: Target) -> None:
         """The structure that began last ends here."""
         if self.rows and not target.begun:
-            self.items.append(_Item("end", None, "", None, None, self.position, None))
+            self.items.append(RowItem("end", None, "", None, None, self.position, None))
 
     def leaves(self, row: Traced, start: Position, size: int, values: str) -> None:
         """Rows that are leaves of one size; `values` is the variable of their list."""
         if self.rows:
-            self.items.append(_Item("leaves", size, row.spec, row.labeller, start, None, Text(values)))
+            self.items.append(RowItem("leaves", size, row.spec, row.labeller, start, None, Text(values)))
 
-    def leaf_item(self, target: Target, value: str) -> _Item:
+    def leaf_item(self, target: Target, value: str) -> RowItem:
         """A leaf for a prefix: it ends here."""
-        return _Item("leaf", target.name, target.spec, target.labeller, target.start, self.position, Text(value))
+        return RowItem("leaf", target.name, target.spec, target.labeller, target.start, self.position, Text(value))
 
     def settle(self) -> None:
         """Before a branch, a loop or a call: everything collected is written out."""
@@ -289,6 +301,9 @@ class Writer:
         if not self.items:
             return
         items, self.items = self.items, []
+        if self.put is not None:
+            self.line(f"out({self.put(self, items)})")
+            return
         slots: dict[str, int] = {}
 
         def slot(source: str) -> int:

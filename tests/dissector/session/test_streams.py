@@ -681,6 +681,15 @@ def is_element(node: Node) -> bool:
     return node.spec == "MS-OXCFXICS 2.2.4.1" or marker
 
 
+def account_of(found: Stream) -> tuple[Any, ...]:
+    """All that is counted of a stream."""
+    account = found.account
+    return (
+        found.root, found.inferred, account.elements, account.changes, account.cut, account.sets, account.errors,
+        account.faults, account.fault_count, account.skipped, account.stopped,
+    )  # fmt: skip
+
+
 @given(st.data())
 @settings(deadline=None, max_examples=60)
 def test_any_bytes_with_holes_give_trees_that_keep_every_byte(data: st.DataObject) -> None:
@@ -697,7 +706,9 @@ def test_any_bytes_with_holes_give_trees_that_keep_every_byte(data: st.DataObjec
         else:
             exchanges.append(talk.get(5, captured=False))
         at += step
-    for found in joined(exchanges)[0]:
+    at_once = [account_of(found) for found in joined(exchanges, keep=0)[0]]
+    for found, counted in zip(joined(exchanges)[0], at_once, strict=True):
+        assert account_of(found) == counted  # made when it is asked for, it is the same
         tree = found.tree()
         assert list(tiling_faults(tree)) == []
         assert tree.end == found.size

@@ -170,7 +170,19 @@ def test_tree_shows_streams_unless_told_not_to() -> None:
     one = json.loads(dissector("tree", INCREMENTAL, "-T", "jsonl", "-Y", "exchange == 17"))
     assert [row["stream"] for row in one["streams"]] == [1]
     assert one["streams"][0]["tree"]["name"] == "contentsSync"
+    (same,) = (
+        json.loads(line)
+        for line in dissector("streams", INCREMENTAL, "--tree", "-T", "jsonl", "-Y", "stream == 1").splitlines()
+    )
+    assert same["tree"] == one["streams"][0]["tree"]
     assert "Stream 1  contentsSync" in dissector("tree", INCREMENTAL, "-Y", "exchange == 17")
     assert "Stream 1  contentsSync" not in dissector("tree", INCREMENTAL, "-Y", "exchange == 17", "--no-streams")
+    for command in (["tree", "-Y", "exchange == 17"], ["streams", "--tree", "-Y", "stream == 1"]):
+        rows = dissector(*command, INCREMENTAL, "-T", "jsonl")
+        nodes = dissector(*command, INCREMENTAL, "-T", "jsonl", "--nodes")
+        assert rows.count('"rows":[') > 4
+        assert '"rows"' not in nodes
+        assert nodes.count('"name":"PidTagSubject"') > rows.count('"name":"PidTagSubject"') == 0
+        assert rows.count('"PidTagSubject",') == nodes.count('"name":"PidTagSubject"')
     (state,) = json.loads(dissector("tree", INCREMENTAL, "-T", "jsonl", "-Y", "exchange == 7"))["states"]
     assert (state["property"], state["tree"]["label"]) == ("MetaTagIdsetGiven", "52 ids in 1 range, 1 replica")
