@@ -89,11 +89,18 @@ def summary(rop: Rop, session: Session | None) -> str:
     """The fields that tell most, in one line."""
     parts: list[str] = []
     sides = [side for side in (rop.request, rop.response) if side is not None and side.value is not None]
-    for name in rop.definition.summary if rop.definition is not None else ():
+    names = rop.definition.summary if rop.definition is not None else ()
+    if rop.runs_on or rop.ends:
+        names += sides[-1].definition.summary if sides[-1].definition is not None else ()
+    for name in names:
         found = [(side, field_of(side.value, name)) for side in sides]
         texts = [field_text(side, name, value, rop, session) for side, value in found if value not in (None, [])]
         if texts:  # 50 rows were asked for, 6 came: RowCount=50→6
             parts.append(f"{name.rpartition('.')[2]}={'→'.join(dict.fromkeys(texts))}")
+    if rop.runs_on:
+        parts.append("(runs on)")
+    if rop.ends:
+        parts.append(f"({rop.ends} is done)")
     if rop.continues is not None:
         parts.append("(packed: answers the same request)")
     elif rop.request is None and rop.definition is not None and rop.definition.has_return_value:

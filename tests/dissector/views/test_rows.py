@@ -1,5 +1,7 @@
 from dissector.grammar.reading import parse
+from dissector.grammar.rops.oxcfold import MOVE_COPY_MESSAGES
 from dissector.grammar.rops.oxcnotif import NOTIFY
+from dissector.grammar.rops.oxcprpt import PROGRESS
 from dissector.grammar.rops.oxctabl import QUERY_ROWS, SET_COLUMNS
 from dissector.session.exchange import Rop, RopSide
 from dissector.source import ByteSource
@@ -55,3 +57,12 @@ def test_a_property_with_its_value_or_its_error() -> None:
         "PidTagMessageFlags=0x80ABCDEF"
     )
     assert value_text({"PropertyTag": 0x00001102, "PropertyValue": [b"\1"]}) == "[01]"  # an id that means nothing
+
+
+def test_an_operation_that_runs_on_tells_how_far_it_is() -> None:
+    asked, running = "33 00 00 01 0000 01 00", "50 00 00000000 00 04000000 0a000000"
+    rop = Rop(1, 0x33, MOVE_COPY_MESSAGES, side(MOVE_COPY_MESSAGES, asked, False), side(PROGRESS, running, True))
+    assert summary(rop, None) == "WantCopy=False CompletedTaskCount=4 TotalTaskCount=10 (runs on)"
+    done = side(MOVE_COPY_MESSAGES, "33 00 00000000 00", True)
+    rop = Rop(1, 0x50, PROGRESS, side(PROGRESS, "50 00 00 00", False), done)
+    assert summary(rop, None) == "WantCancel=False PartialCompletion=False (RopMoveCopyMessages is done)"
