@@ -166,6 +166,12 @@ class Rop:
         return int(value) if value is not None else None
 
     @property
+    def target_handle(self) -> int | None:
+        """What the ROP acts on: the handle in its first input slot."""
+        names = self.definition.handles if self.definition is not None else ()
+        return self.handles.get(names[0]) if names else None
+
+    @property
     def runs_on(self) -> bool:
         """Whether the answer is RopProgress: a ROP that the client lets run (WantAsynchronous) is not done yet."""
         answer = self.response
