@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dissector.emsmdb.call import Call, Side
-from dissector.grammar.names import named_property_name
+from dissector.grammar.names import codec_name, named_property_name
 from dissector.grammar.rops.base import RopDef
 from dissector.session.exchange import Exchange, Rop, RopSide
 from dissector.session.objects import NO_HANDLE, Logon, ServerObject, Session, endpoint_text
@@ -72,7 +72,7 @@ class Tracker:
             session.user_dn = str(user)
         codepage = fields.get("DefaultCodePage") or fields.get("ulCpid")
         if codepage:
-            session.codepage = codec_of(int(codepage))
+            session.codepage = codec_name(int(codepage))
 
 
 class _Keys:
@@ -109,17 +109,6 @@ class _Keys:
             for key in self._values.pop((number, name)):
                 if self._owner.get(key) is session:
                     del self._owner[key]
-
-
-def codec_of(codepage: int) -> str | None:
-    """Python's codec name for a Windows code page number, None where Python has none."""
-    special = {65001: "utf-8", 1200: "utf-16-le", 20127: "ascii", 28591: "latin-1", 932: "cp932", 936: "gbk"}
-    name = special.get(codepage, f"cp{codepage}")
-    try:
-        "".encode(name)
-    except LookupError:
-        return None
-    return name
 
 
 class _RopReader:

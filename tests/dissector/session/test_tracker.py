@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from dissector.emsmdb.call import Call, Side
 from dissector.pipeline import dissect
 from dissector.session.tracker import Tracker
@@ -62,6 +64,20 @@ def test_a_session_that_ended_is_not_found_again() -> None:
     assert numbers(
         call("Connect", told=("sid=a",)), call("Disconnect", ("sid=a",)), call("Execute", ("sid=a",), connection=2)
     ) == [1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("page", "codec"), [(1252, "cp1252"), (28592, "iso8859-2"), (20866, "koi8-r"), (65001, "utf-8"), (1200, None)]
+)
+def test_the_code_page_of_a_session(page: int, codec: str | None) -> None:
+    """8-bit text of a client that names UTF-16 (1200) is in no code page known: it is read as that of Windows."""
+    tracker = Tracker()
+    connect = call("Connect")
+    assert connect.request is not None
+    connect.request.fields["DefaultCodePage"] = page
+    session = tracker.exchange(connect).session
+    assert session is not None
+    assert session.codepage == codec
 
 
 def test_endpoints_are_text() -> None:
