@@ -33,6 +33,9 @@ _NAMES.update({alias.lower(): name for alias, name in ALIASES.items()})
 
 CONTENT_TYPE = "application/mapi-http"
 
+LONGEST_NAME = 40
+"""Characters of an X-RequestType without a definition that make the name of a call."""
+
 _PREAMBLE = re.compile(rb"(?:PROCESSING\r\n|PENDING\r\n)*DONE\r\n((?:[^\r\n]+\r\n)*)\r\n")
 _META_TAGS = (b"PROCESSING", b"PENDING", b"DONE")
 
@@ -52,7 +55,7 @@ def call_from(exchange: HttpExchange) -> Call | None:
     if not (_is_mapi(exchange.request, request) or _is_mapi(exchange.response, response)):
         return None
     asked = request.get("x-requesttype") or response.get("x-requesttype") or "no X-RequestType"
-    name = _NAMES.get(asked.lower(), asked)
+    name = _NAMES.get(asked.lower(), asked[:LONGEST_NAME])
     body = BODIES.get(name)
     return Call(
         "mapi-http",

@@ -408,3 +408,7 @@ def test_a_credential_in_a_folded_header_is_hidden() -> None:
     shown = "\n".join(tree_lines(tree))
     assert "YWxp" not in shown
     assert "more" not in shown
+
+
+def test_an_unknown_request_type_is_named_in_few_words() -> None:
+    assert http_call(request("a" * 100_000, b""), None).name == "a" * 40
