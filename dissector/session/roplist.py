@@ -10,7 +10,7 @@ while it does, and the RopProgress request after which it is done by the respons
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from construct import Construct
@@ -110,7 +110,7 @@ def read_responses(
         return_value = struct.unpack_from("<I", data, at + 2)[0]
         layout = definition.response_layout(return_value)
         if return_value and return_value not in definition.responses:
-            layout = _failure_form(definition, return_value, data, at, end, given, _next_ids(requests, position))
+            layout = response_form(definition, data, at, end, given, _next_ids(requests, position))
         return definition, layout, given
 
     def taken(side: RopSide) -> None:
@@ -164,20 +164,25 @@ def _next_ids(requests: Sequence[RopSide], position: int | None) -> set[int]:
     return ids
 
 
-def _failure_form(
+def response_form(
     definition: RopDef,
-    return_value: int,
     data: bytes,
     at: int,
     end: int,
     given: Mapping[str, Any],
-    following: set[int],
+    following: Collection[int] = (),
 ) -> Construct | None:
-    """The layout that fits what comes next.
+    """The layout of a response in data[at:end], by its ReturnValue and by what comes behind it.
 
     For a warning that of success, for all else that of failure: the full one of the spec, or the short one that some
-    servers send. Where none fits it is that of the spec, the short one where there is one.
+    servers send. Where none is followed by one of the RopIds in `following`, or by the end, it is that of the spec, the
+    short one where there is one.
     """
+    if not definition.has_return_value or end - at < 6:
+        return definition.responses.get(0)
+    return_value = struct.unpack_from("<I", data, at + 2)[0]
+    if not return_value or return_value in definition.responses:
+        return definition.response_layout(return_value)
     full, short = definition.responses.get(None), definition.short_failure
     forms = [full] if short is not None else []
     if return_value >> 16 == WARNING:
@@ -208,7 +213,7 @@ def _read(source: ByteSource, choose: Choose, is_response: bool, took: Callable[
         definition, layout, params = choose(data, at, end)
         value, error, stop = None, None, end
         if layout is None:
-            error = _unreadable(data[at], definition, is_response, at)
+            error = unreadable(data[at], definition, is_response, at)
         else:
             try:
                 value, stop = parse(layout, data, at, end, **params)
@@ -229,7 +234,7 @@ def _read(source: ByteSource, choose: Choose, is_response: bool, took: Callable[
     return RopBuffer(source, rop_size, rops, handles, end, trouble)
 
 
-def _unreadable(rop_id: int, definition: RopDef | None, is_response: bool, at: int) -> GrammarError:
+def unreadable(rop_id: int, definition: RopDef | None, is_response: bool, at: int) -> GrammarError:
     if definition is None:
         return GrammarError(Severity.MALFORMED, f"0x{rop_id:02X} is no RopId", at)
     what = "response" if is_response else "request"
