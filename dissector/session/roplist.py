@@ -26,6 +26,8 @@ from dissector.source import ByteSource
 ANSWERED_AS = {0x20: (0x20, 0x1F)}
 """Response RopIds that also answer another request: RopGetMessageStatus is answered as RopSetMessageStatus."""
 
+MOST_ROPS = 50_000
+"""ROPs of one exchange: buffers behind them are not read. The smallest ROPs fill a buffer of 32 KiB with 11,000."""
 WARNING = 0x0004
 """High half of the ReturnValues that are warnings: the ROP succeeded, and some servers send its fields with them."""
 
@@ -232,6 +234,15 @@ def _read(source: ByteSource, choose: Choose, is_response: bool, took: Callable[
     if odd < size:
         trouble.append((odd, size - odd, Diagnostic(Severity.MALFORMED, "not a whole handle")))
     return RopBuffer(source, rop_size, rops, handles, end, trouble)
+
+
+def left_out(source: ByteSource) -> RopBuffer:
+    """A ROP buffer that is not read, since the exchange has so many ROPs already."""
+    size = len(source.data)
+    why = Diagnostic(Severity.MALFORMED, f"not read: there are more than {MOST_ROPS} ROPs in this exchange")
+    start = min(2, size)
+    trouble = [(start, size - start, why)] if size > start else []
+    return RopBuffer(source, int.from_bytes(source.data[:2], "little"), [], (), size, trouble)
 
 
 def unreadable(rop_id: int, definition: RopDef | None, is_response: bool, at: int) -> GrammarError:

@@ -14,7 +14,7 @@ from dissector.grammar.names import codec_name, named_property_name
 from dissector.grammar.rops.base import RopDef
 from dissector.session.exchange import Exchange, Rop, RopSide
 from dissector.session.objects import NO_HANDLE, Logon, ServerObject, Session, endpoint_text
-from dissector.session.roplist import read_requests, read_responses
+from dissector.session.roplist import MOST_ROPS, left_out, read_requests, read_responses
 
 OPENING_CALLS = frozenset({"Connect", "EcDoConnect", "EcDoConnectEx", "Bind", "NspiBind"})
 CLOSING_CALLS = frozenset({"Disconnect", "EcDoDisconnect", "Unbind", "NspiUnbind"})
@@ -125,6 +125,9 @@ class _RopReader:
     def read(self) -> None:
         call = self.exchange.call
         for payload in call.request.payloads if call.request is not None else ():
+            if len(self.requests) > MOST_ROPS:
+                self.exchange.request_buffers.append(left_out(payload))
+                continue
             buffer = read_requests(payload, self.request_params)
             self.exchange.request_buffers.append(buffer)
             self.requests.extend(buffer.rops)
@@ -144,6 +147,9 @@ class _RopReader:
     def read_responses(self, side: Side) -> None:
         answered: set[int] = set()
         for payload in side.payloads:
+            if len(self.rops) > MOST_ROPS:
+                self.exchange.response_buffers.append(left_out(payload))
+                continue
             self.response_handles = _handle_table(payload.data)
             for slot in range(len(self.handles), len(self.response_handles)):
                 self.handles.append(self.response_handles[slot])

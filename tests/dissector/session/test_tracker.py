@@ -10,6 +10,7 @@ from dissector.emsmdb.call import Call, Side
 from dissector.pipeline import dissect
 from dissector.session.tracker import Tracker
 from tests.conftest import ROOT
+from tests.dissector.session.talk import Talk, request, response
 
 
 class NoEnvelope:
@@ -118,3 +119,16 @@ def test_rows_of_a_table_are_read_with_the_columns_that_were_set() -> None:
         ]
     assert rows
     assert max(rows) > 10
+
+
+def test_buffers_behind_very_many_rops_are_kept_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dissector.session.tracker.MOST_ROPS", 3)
+    talk = Talk()
+    few = request("RopRelease") * 2
+    exchange = talk.call(few * 2, (1,), response("RopGetStoreState", StoreState=0), few)
+    assert len(exchange.rops) == 4
+    assert [len(buffer.rops) for buffer in exchange.response_buffers] == [0, 0]
+    for buffer in exchange.response_buffers:
+        node = buffer.node("ROP buffer")
+        assert sum(leaf.length for leaf in node.leaves()) == len(buffer.source)
+        assert any("not read" in found.message for one in node.walk() for found in one.diagnostics)
