@@ -31,7 +31,7 @@ from dissector.grammar.restrictions import Restriction
 from dissector.grammar.rops import BY_NAME
 from dissector.grammar.xid import PredecessorChangeList, Xid
 from dissector.node import Node, Severity, undecoded
-from dissector.session.roplist import read_requests, read_responses
+from dissector.session.roplist import read_requests, read_responses, response_form, unreadable
 from dissector.session.tracker import Tracker
 from dissector.source import ByteSource
 from dissector.transport.messages import HttpExchange, HttpMessage
@@ -208,8 +208,7 @@ def _rop_kind(prefix: str, name: str, data: bytes) -> Kind:
     if prefix == "rop":
         layout: Construct | None = definition.request
     else:
-        code = int.from_bytes(data[2:6], "little") if definition.has_return_value else 0
-        layout = definition.response_layout(code)
+        layout = response_form(definition, data, 0, len(data), {})
     if layout is None:
-        raise DissectorError(f"{name} has no published {'request' if prefix == 'rop' else 'response'} layout")
+        raise DissectorError(unreadable(definition.rop_id, definition, prefix != "rop", 0).message)
     return whole(layout, f"{name} {'request' if prefix == 'rop' else 'response'}")

@@ -89,12 +89,12 @@ class Asker:
         """End a session."""
         yield Outgoing(session, "Disconnect", disconnect_body())
 
-    def execute(self, origin: Origin, payload: Sequence[bytes], slots: Mapping[int, int]) -> Asking:
-        """Send ROPs with their handles by slot; where the server asks for time, wait and send them again."""
+    def execute(self, origin: Origin, payload: Sequence[bytes], slots: Mapping[int, int], wait: int = 0) -> Asking:
+        """Send ROPs with their handles by slot, after `wait` ms; where the server asks for time, send them again."""
         rops = b"".join(payload)
         handles = [slots.get(index, NO_HANDLE) for index in range(max(slots, default=-1) + 1)]
         buffer = struct.pack("<H", len(rops) + 2) + rops + struct.pack(f"<{len(handles)}I", *handles)
-        body, wait = execute_body(buffer), 0
+        body = execute_body(buffer)
         for _ in range(MOST_BACKOFFS):
             answer = yield Outgoing(origin.session, "Execute", body, origin.frame, origin.time, wait)
             exchange = self._exchange(answer, "Execute")

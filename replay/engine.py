@@ -6,11 +6,13 @@ with the captured one.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from dissector.grammar.base import build
 from dissector.grammar.names import property_name
+from dissector.grammar.rops.oxcprpt import PROGRESS
 from dissector.model.ids import LongTermId
 from dissector.session.exchange import Exchange, Rop
 from dissector.session.objects import NO_HANDLE
@@ -58,6 +60,11 @@ INBOX = 4
 NOT_THERE = "the object is not on the live server: an id that it handed out stands in"
 STUCK = f"the live stream is stuck: {MOST_EMPTY} buffers without a byte, and more is said to come"
 ENDED = "not needed: the live stream has ended already"
+WAITED = "not needed: the replay waits for the end of every operation itself"
+MOST_PROGRESS = 100_000
+"""How often an operation that runs on is asked about, at most."""
+PROGRESS_WAIT = 20
+"""Milliseconds before each time."""
 
 
 class StoppedError(Exception):
@@ -87,6 +94,8 @@ class Engine:
         self._seeds = seeds or {}
         self._seeders: dict[str, Seeder] = {}
         self._contexts = Contexts()
+        self._finished: dict[tuple[int, int | None], Rop] = {}
+        """Live answers at the end of operations that the captured client let run, by session and captured handle."""
         self.report = Report(seeded=bool(seeds))
         self._asker = Asker(
             mailbox, self._contexts.live, lambda frame, words: self.report.note(frame, "Execute", words)
@@ -182,6 +191,7 @@ class Engine:
         payload: list[bytes] = []
         slots: dict[int, int] = {}
         filled: set[int] = set()
+        outcomes: list[Outcome] = []
         taken = size = 0
         for rop in wanted:
             made, reason = yield from self._request(rop, step, live, slots, filled)
@@ -194,11 +204,13 @@ class Engine:
                 size += len(made)
             else:
                 self.report.skip(step, rop.name, reason)
-                if reason != ENDED:
+                if reason == WAITED:
+                    outcomes += self._at_its_end(rop, step, live)
+                elif reason != ENDED:
                     note_skipped(rop, step, live)
         left = wanted[taken:]
         if not sent:
-            return left, []
+            return left, outcomes
         exchange = yield from self._asker.execute(_origin(step), payload, slots)
         answered = [rop for rop in exchange.rops if rop.request is not None]
         if any(rop.name == "RopBufferTooSmall" for rop in exchange.rops):
@@ -208,17 +220,21 @@ class Engine:
             done = next(unanswered, len(answered))
             left = sent[done:] + left
             sent, answered = sent[:done], answered[:done]
-        outcomes: list[Outcome] = []
         damage = exchange.call.response.diagnostics if exchange.call.response is not None else []
         trouble = damage[0].message if damage else ""
         for planned, answer in zip(sent, answered, strict=False):
             if planned.action == "supply" and planned.reason:
                 self.report.supply(step, planned.name, planned.reason)
+            if answer.runs_on:
+                answer = yield from self._until_done(step, answer)
             learn(planned, answer, step, live, exchange, self._contexts)
             if planned.captured is None:
                 continue
             if planned.upload is not None:
                 self._uploaded(planned, answer, step, live)
+            if planned.captured.runs_on:
+                self._finished[step.session, planned.captured.target_handle] = answer
+                continue
             differences = compare(
                 planned.captured, answer, live.identity, self._policy, ordered=planned.ordered, trouble=trouble
             )
@@ -230,6 +246,31 @@ class Engine:
             outcomes.append(Outcome(step.frame, planned.name, [lost]))
         yield from self._read_on(step, live, sent, answered, exchange)
         return left, outcomes
+
+    def _until_done(self, step: Step, running: Rop) -> Generator[Outgoing, HttpExchange, Rop]:
+        """Ask about an operation that runs on until it has its answer, and return it with that."""
+        handle = running.target_handle
+        for _ in range(MOST_PROGRESS if handle is not None else 0):
+            assert handle is not None
+            fields = {"LogonId": running.logon_id or 0, "InputHandleIndex": 0, "WantCancel": False}
+            request = build(PROGRESS.request, fields)
+            exchange = yield from self._asker.execute(_origin(step), [request], {0: handle}, wait=PROGRESS_WAIT)
+            told = next((rop for rop in exchange.rops if rop.request is not None), None)
+            if told is None or told.response is None or (told.return_value and not told.ends):
+                self.report.note(step.frame, running.name, "runs on, and the live server does not tell how far it is")
+                break
+            if told.ends:
+                return replace(running, response=told.response)
+        return running
+
+    def _at_its_end(self, planned: PlannedRop, step: Step, live: LiveSession) -> Iterator[Outcome]:
+        """Compare the answers at the end of an operation, where the captured one ends at this RopProgress."""
+        captured = planned.captured
+        if captured is not None and captured.ends:
+            answer = self._finished.pop((step.session, captured.target_handle), None)
+            if answer is not None:
+                differences = compare(captured, answer, live.identity, self._policy)
+                yield Outcome(step.frame, captured.ends, differences)
 
     def _uploaded(self, planned: PlannedRop, answer: Rop, step: Step, live: LiveSession) -> None:
         """Remember the state that a live context was given, and that it is not sure."""
@@ -265,6 +306,8 @@ class Engine:
     ) -> Generator[Outgoing, HttpExchange, tuple[bytes | None, str]]:
         """The bytes of one ROP request with its slots entered, or (None, why it cannot be sent)."""
         definition, value = rop.definition, rop.value
+        if definition is PROGRESS:
+            return None, WAITED
         entered: dict[int, int] = {}
         for number, name in enumerate(definition.handles):
             slot = value.get(name)

@@ -209,7 +209,8 @@ def state(
     lines = [line for line in every if folder is None or fits(line, folder)]
     if folder is not None and not lines:
         known = ", ".join(dict.fromkeys(line.folder_name or line.folder for line in every))
-        raise DissectorError(f"no synchronization of a folder {folder!r}; there are some of {known or 'no folder'}")
+        there = f"no synchronization of a folder {folder!r}; there are some of {known}"
+        raise DissectorError(there if known else "no synchronization in this capture")
     if between is not None:
         wanted = [line for line in lines if all(line.point(name) is not None for name in between)]
         if not wanted:

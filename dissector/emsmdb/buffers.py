@@ -27,6 +27,10 @@ COMPRESSED, XOR_MAGIC, LAST = 1, 2, 4
 HEADER = Struct("<HHHH")
 """Version, Flags, Size, SizeActual; RpcHeaderExt is the same as a Layout."""
 
+MOST_PARTS, MOST_PLAIN = 4096, 16 << 20
+"""Payloads of a chain that are read, and bytes that they may grow to: 19 bytes can claim 64 KiB. Real chains have some
+dozen payloads of 32 KiB."""
+
 _XOR = bytes(byte ^ 0xA5 for byte in range(256))
 
 PayloadTree = Callable[[int, ByteSource], Node]
@@ -70,7 +74,11 @@ def chain(source: ByteSource, offset: int, end: int, label: str) -> Chain:
     parts: list[Part] = []
     data = source.data
     end = min(end, len(data))
+    plain = 0
     while end - offset >= HEADER.size:
+        if len(parts) == MOST_PARTS or plain > MOST_PLAIN:
+            words = f"{len(parts)} payloads that hold {plain} bytes: the {end - offset} bytes behind them are not read"
+            return Chain(parts, offset, _malformed(words))
         version, flags, size, actual = HEADER.unpack_from(data, offset)
         start = offset + HEADER.size
         there = min(size, end - start)
@@ -79,6 +87,7 @@ def chain(source: ByteSource, offset: int, end: int, label: str) -> Chain:
             parts.append(_unusual(source, offset, version, flags, size, actual, there, name))
         else:
             parts.append(Part(offset, flags, size, source.derive(name, start, size), size, ()))
+        plain += len(parts[-1].plain)
         offset = start + there
         if flags & LAST:
             problem = (

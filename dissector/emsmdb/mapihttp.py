@@ -33,6 +33,9 @@ _NAMES.update({alias.lower(): name for alias, name in ALIASES.items()})
 
 CONTENT_TYPE = "application/mapi-http"
 
+LONGEST_NAME = 40
+"""Characters of an X-RequestType without a definition that make the name of a call."""
+
 _PREAMBLE = re.compile(rb"(?:PROCESSING\r\n|PENDING\r\n)*DONE\r\n((?:[^\r\n]+\r\n)*)\r\n")
 _META_TAGS = (b"PROCESSING", b"PENDING", b"DONE")
 
@@ -52,7 +55,7 @@ def call_from(exchange: HttpExchange) -> Call | None:
     if not (_is_mapi(exchange.request, request) or _is_mapi(exchange.response, response)):
         return None
     asked = request.get("x-requesttype") or response.get("x-requesttype") or "no X-RequestType"
-    name = _NAMES.get(asked.lower(), asked)
+    name = _NAMES.get(asked.lower(), asked[:LONGEST_NAME])
     body = BODIES.get(name)
     return Call(
         "mapi-http",
@@ -305,9 +308,18 @@ def head_tree(message: HttpMessage) -> Node:
     node = Node("HTTP", source, 0, len(source), spec="RFC 9112")
     name = "Request line" if message.kind == "request" else "Status line"
     for at, length in lines_of(source.data, len(source)):
-        node.children.append(_line(source, at, length, name))
+        if node.children and source.data[at : at + 1] in (b" ", b"\t"):
+            node.children.append(_continued(node.children[-1], source, at, length))
+        else:
+            node.children.append(_line(source, at, length, name))
         name = "Header"
     return node
+
+
+def _continued(before: Node, source: ByteSource, offset: int, length: int) -> Node:
+    """A folded header goes on in this line, and is as secret as the line before."""
+    text = source.data[offset : offset + length].decode("latin-1").strip()
+    return Node(before.name, source, offset, length, text, secret=before.secret)
 
 
 def _line(source: ByteSource, offset: int, length: int, name: str) -> Node:

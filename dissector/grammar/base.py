@@ -17,6 +17,7 @@ reads nothing (Choice is an error), Array trusts any count (Rows stops at the da
 from __future__ import annotations
 
 import io
+import re
 import struct
 import uuid
 from collections.abc import Callable, Mapping
@@ -128,12 +129,18 @@ class Tracer:
             self.current.children.append(Node("Undecoded", self.source, at, end - start, raw, diagnostics=diagnostics))
 
 
+_SHORT_READ = re.compile(r"less than specified amount, expected (\d+), found (\d+)$")
+
+
 def describe(error: BaseException) -> tuple[Severity, str]:
     """The severity and the one-line text of what went wrong in a reading."""
     text = (str(error).strip().splitlines() or [""])[-1].removeprefix("Error in path (parsing)").strip()
     if isinstance(error, NoContextError):
         return Severity.NO_CONTEXT, text
     if isinstance(error, StreamError):
+        found = _SHORT_READ.search(text)
+        if found is not None:  # construct's own words
+            text = f"wanted {found[1]} bytes, {found[2]} are left"
         return Severity.MALFORMED, f"the data ends here: {text}"
     if isinstance(error, ConstructError):
         return Severity.MALFORMED, text
@@ -560,6 +567,9 @@ class _ErrorCode(Labelled):
 
     def label(self, value: int) -> str:
         return error_name(value)
+
+    def brief(self, value: int) -> str:
+        return error_name(value) or f"0x{value:08X}"
 
 
 ErrorCode = _ErrorCode(U32)

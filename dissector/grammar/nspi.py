@@ -50,7 +50,11 @@ from dissector.grammar.ndr import (
     NdrWideString,
     Unique,
 )  # fmt: skip
-from dissector.grammar.properties import AddressBookPropertyRow, AddressBookTaggedPropertyValue, PropertyTag
+from dissector.grammar.properties import (
+    AddressBookPropertyRow,
+    AddressBookPropertyTag,
+    AddressBookTaggedPropertyValue,
+)
 from dissector.grammar.restrictions import AddressBookRestriction
 
 # --- over HTTP -------------------------------------------------------------------------------------------------------
@@ -95,8 +99,8 @@ def _stat(number: Construct, signed: Construct) -> Layout:
 Stat = _stat(U32, I32)
 
 State = has("State", Stat)
-Columns = has("Columns", Multi(U32, PropertyTag))
-PropertyTags = has("PropertyTags", Multi(U32, PropertyTag))
+Columns = has("Columns", Multi(U32, AddressBookPropertyTag))
+PropertyTags = has("PropertyTags", Multi(U32, AddressBookPropertyTag))
 PropertyValues = has("PropertyValues", Multi(U32, AddressBookTaggedPropertyValue))
 MinimalIds = has("MinimalIds", Multi(U32, U32))
 ResolvedIds = has("MinimalIds", Multi(U32, Enumerated(U32, "AnrMId")))
@@ -107,7 +111,7 @@ def columns_and_rows(flag: str) -> tuple[Renamed, ...]:
     """A Has... byte, then the columns and the rows over them."""
     return (
         flag / Present(Has, "Columns"),
-        "Columns" / When(this[flag], Multi(U32, PropertyTag)),
+        "Columns" / When(this[flag], Multi(U32, AddressBookPropertyTag)),
         "RowCount" / When(this[flag], Count(U32, "RowData")),
         "RowData" / When(this[flag], Rows(this.RowCount, AddressBookPropertyRow(this._.Columns))),
     )
@@ -183,7 +187,7 @@ ADDRESS_BOOK: Mapping[str, BodyDef] = {
             "ModLinkAtt",
             (
                 "Flags" / Flags(U32, "NspiModLinkAttFlags"),
-                "PropertyTag" / PropertyTag,
+                "PropertyTag" / AddressBookPropertyTag,
                 "MinimalId" / U32,
                 *has("EntryIds", Multi(U32, Counted(U32))),
             ),
@@ -237,10 +241,10 @@ class _Tag(Labelled):
     spec = "MS-OXCDATA 2.9"
 
     def label(self, value: int) -> str:
-        return PropertyTag.label(value)
+        return AddressBookPropertyTag.label(value)
 
     def brief(self, value: int) -> str:
-        return PropertyTag.brief(value)
+        return AddressBookPropertyTag.brief(value)
 
 
 NdrTag = _Tag(N32)

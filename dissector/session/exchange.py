@@ -20,6 +20,9 @@ from dissector.node import Diagnostic, Node, Severity, undecoded
 from dissector.session.objects import NO_HANDLE, ServerObject, Session
 from dissector.source import ByteSource
 
+PROGRESS = 0x50
+"""RopProgress."""
+
 
 @dataclass(frozen=True, slots=True)
 class Carried:
@@ -161,6 +164,24 @@ class Rop:
             return None
         value = self.response.value.get("ReturnValue")
         return int(value) if value is not None else None
+
+    @property
+    def target_handle(self) -> int | None:
+        """What the ROP acts on: the handle in its first input slot."""
+        names = self.definition.handles if self.definition is not None else ()
+        return self.handles.get(names[0]) if names else None
+
+    @property
+    def runs_on(self) -> bool:
+        """Whether the answer is RopProgress: a ROP that the client lets run (WantAsynchronous) is not done yet."""
+        answer = self.response
+        return answer is not None and answer.rop_id == PROGRESS != self.rop_id
+
+    @property
+    def ends(self) -> str:
+        """Of a RopProgress: the ROP that is done now and whose response this is; '' where it still runs."""
+        answer = self.response
+        return answer.name if answer is not None and answer.rop_id != PROGRESS == self.rop_id else ""
 
     @property
     def return_name(self) -> str:

@@ -3,13 +3,14 @@
 A ROP list carries no lengths: where one ROP ends is known only by reading it. So a ROP that cannot be read (no
 published layout, missing context, broken bytes) makes the rest of its list opaque; that rest stays visible with the
 reason. Responses stand in the order of their requests (RopRelease has none); RopNotify, RopPending, RopBackoff and
-RopBufferTooSmall answer no request of their own.
+RopBufferTooSmall answer no request of their own. A ROP that may run on (WantAsynchronous) is answered by RopProgress
+while it does, and the RopProgress request after which it is done by the response of that ROP [MS-OXCROPS] 2.2.8.13.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from construct import Construct
@@ -19,11 +20,23 @@ from dissector.grammar.reading import parse
 from dissector.grammar.rops import ROPS
 from dissector.grammar.rops.base import RopDef
 from dissector.node import Diagnostic, Severity
-from dissector.session.exchange import RopBuffer, RopSide
+from dissector.session.exchange import PROGRESS, RopBuffer, RopSide
 from dissector.source import ByteSource
 
 ANSWERED_AS = {0x20: (0x20, 0x1F)}
 """Response RopIds that also answer another request: RopGetMessageStatus is answered as RopSetMessageStatus."""
+
+MOST_ROPS = 50_000
+"""ROPs of one exchange: buffers behind them are not read. The smallest ROPs fill a buffer of 32 KiB with 11,000."""
+WARNING = 0x0004
+"""High half of the ReturnValues that are warnings: the ROP succeeded, and some servers send its fields with them."""
+
+ASYNCHRONOUS = frozenset(
+    rop_id
+    for rop_id, definition in ROPS.items()
+    if definition.request is not None and any(one.name == "WantAsynchronous" for one in definition.request.subcons)
+)
+"""ROPs that a client may let run on."""
 
 Choose = Callable[[bytes, int, int], tuple[RopDef | None, Construct | None, Mapping[str, Any]]]
 
@@ -98,8 +111,8 @@ def read_responses(
             return definition, definition.responses[0], given
         return_value = struct.unpack_from("<I", data, at + 2)[0]
         layout = definition.response_layout(return_value)
-        if return_value and definition.short_failure is not None and return_value not in definition.responses:
-            layout = _failure_form(definition, data, at, end, given, _next_ids(requests, position))
+        if return_value and return_value not in definition.responses:
+            layout = response_form(definition, data, at, end, given, _next_ids(requests, position))
         return definition, layout, given
 
     def taken(side: RopSide) -> None:
@@ -118,14 +131,24 @@ def _request_of(rop_id: int, index: int | None, requests: Sequence[RopSide], ans
     wanted = ANSWERED_AS.get(rop_id, (rop_id,))
     again = None
     for position, request in enumerate(requests):
-        if request.rop_id not in wanted or request.value is None or request.definition is None:
+        if request.value is None or request.definition is None:
+            continue
+        if request.rop_id not in wanted and not _runs_on(rop_id, request):
             continue
         if request.definition.index is not None and request.value.get(request.definition.index) != index:
             continue
         if position not in answered:
             return position
-        again = position
+        if request.rop_id in wanted:
+            again = position
     return again
+
+
+def _runs_on(rop_id: int, request: RopSide) -> bool:
+    """Whether this response may be RopProgress of a ROP that runs on, or what ends it and answers RopProgress."""
+    if rop_id == PROGRESS:
+        return bool(request.value.get("WantAsynchronous"))
+    return request.rop_id == PROGRESS and rop_id in ASYNCHRONOUS
 
 
 def _next_ids(requests: Sequence[RopSide], position: int | None) -> set[int]:
@@ -135,23 +158,45 @@ def _next_ids(requests: Sequence[RopSide], position: int | None) -> set[int]:
     for request in after:
         if request.definition is not None and request.definition.responses:
             ids.add(0x20 if request.rop_id == 0x1F else request.rop_id)
+            if request.rop_id == PROGRESS:
+                ids |= ASYNCHRONOUS
+            elif request.value is not None and request.value.get("WantAsynchronous"):
+                ids.add(PROGRESS)
             break
     return ids
 
 
-def _failure_form(
-    definition: RopDef, data: bytes, at: int, end: int, given: Mapping[str, Any], following: set[int]
-) -> Construct:
-    """The failure layout that fits what comes next: the full one of the spec, or the short one some servers send."""
-    full = definition.responses[None]
-    assert definition.short_failure is not None
-    try:
-        _, stop = parse(full, data, at, end, **given)
+def response_form(
+    definition: RopDef,
+    data: bytes,
+    at: int,
+    end: int,
+    given: Mapping[str, Any],
+    following: Collection[int] = (),
+) -> Construct | None:
+    """The layout of a response in data[at:end], by its ReturnValue and by what comes behind it.
+
+    For a warning that of success, for all else that of failure: the full one of the spec, or the short one that some
+    servers send. Where none is followed by one of the RopIds in `following`, or by the end, it is that of the spec, the
+    short one where there is one.
+    """
+    if not definition.has_return_value or end - at < 6:
+        return definition.responses.get(0)
+    return_value = struct.unpack_from("<I", data, at + 2)[0]
+    if not return_value or return_value in definition.responses:
+        return definition.response_layout(return_value)
+    full, short = definition.responses.get(None), definition.short_failure
+    forms = [full] if short is not None else []
+    if return_value >> 16 == WARNING:
+        forms.insert(0, definition.responses[0])
+    for form in forms:
+        try:
+            _, stop = parse(form, data, at, end, **given)
+        except GrammarError:
+            continue
         if stop == end or data[stop] in following:
-            return full
-    except GrammarError:
-        pass
-    return definition.short_failure
+            return form
+    return short if short is not None else full
 
 
 def _read(source: ByteSource, choose: Choose, is_response: bool, took: Callable[[RopSide], None]) -> RopBuffer:
@@ -170,7 +215,7 @@ def _read(source: ByteSource, choose: Choose, is_response: bool, took: Callable[
         definition, layout, params = choose(data, at, end)
         value, error, stop = None, None, end
         if layout is None:
-            error = _unreadable(data[at], definition, is_response, at)
+            error = unreadable(data[at], definition, is_response, at)
         else:
             try:
                 value, stop = parse(layout, data, at, end, **params)
@@ -191,7 +236,16 @@ def _read(source: ByteSource, choose: Choose, is_response: bool, took: Callable[
     return RopBuffer(source, rop_size, rops, handles, end, trouble)
 
 
-def _unreadable(rop_id: int, definition: RopDef | None, is_response: bool, at: int) -> GrammarError:
+def left_out(source: ByteSource) -> RopBuffer:
+    """A ROP buffer that is not read, since the exchange has so many ROPs already."""
+    size = len(source.data)
+    why = Diagnostic(Severity.MALFORMED, f"not read: there are more than {MOST_ROPS} ROPs in this exchange")
+    start = min(2, size)
+    trouble = [(start, size - start, why)] if size > start else []
+    return RopBuffer(source, int.from_bytes(source.data[:2], "little"), [], (), size, trouble)
+
+
+def unreadable(rop_id: int, definition: RopDef | None, is_response: bool, at: int) -> GrammarError:
     if definition is None:
         return GrammarError(Severity.MALFORMED, f"0x{rop_id:02X} is no RopId", at)
     what = "response" if is_response else "request"

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dissector.emsmdb.call import Call, Side
-from dissector.grammar.names import named_property_name
+from dissector.grammar.names import codec_name, named_property_name
 from dissector.grammar.rops.base import RopDef
 from dissector.session.exchange import Exchange, Rop, RopSide
 from dissector.session.objects import NO_HANDLE, Logon, ServerObject, Session, endpoint_text
-from dissector.session.roplist import read_requests, read_responses
+from dissector.session.roplist import MOST_ROPS, left_out, read_requests, read_responses
 
 OPENING_CALLS = frozenset({"Connect", "EcDoConnect", "EcDoConnectEx", "Bind", "NspiBind"})
 CLOSING_CALLS = frozenset({"Disconnect", "EcDoDisconnect", "Unbind", "NspiUnbind"})
@@ -72,7 +72,7 @@ class Tracker:
             session.user_dn = str(user)
         codepage = fields.get("DefaultCodePage") or fields.get("ulCpid")
         if codepage:
-            session.codepage = codec_of(int(codepage))
+            session.codepage = codec_name(int(codepage))
 
 
 class _Keys:
@@ -111,17 +111,6 @@ class _Keys:
                     del self._owner[key]
 
 
-def codec_of(codepage: int) -> str | None:
-    """Python's codec name for a Windows code page number, None where Python has none."""
-    special = {65001: "utf-8", 1200: "utf-16-le", 20127: "ascii", 28591: "latin-1", 932: "cp932", 936: "gbk"}
-    name = special.get(codepage, f"cp{codepage}")
-    try:
-        "".encode(name)
-    except LookupError:
-        return None
-    return name
-
-
 class _RopReader:
     """Reads the ROP buffers of one exchange and applies them to the session, ROP by ROP."""
 
@@ -136,6 +125,9 @@ class _RopReader:
     def read(self) -> None:
         call = self.exchange.call
         for payload in call.request.payloads if call.request is not None else ():
+            if len(self.requests) > MOST_ROPS:
+                self.exchange.request_buffers.append(left_out(payload))
+                continue
             buffer = read_requests(payload, self.request_params)
             self.exchange.request_buffers.append(buffer)
             self.requests.extend(buffer.rops)
@@ -155,6 +147,9 @@ class _RopReader:
     def read_responses(self, side: Side) -> None:
         answered: set[int] = set()
         for payload in side.payloads:
+            if len(self.rops) > MOST_ROPS:
+                self.exchange.response_buffers.append(left_out(payload))
+                continue
             self.response_handles = _handle_table(payload.data)
             for slot in range(len(self.handles), len(self.response_handles)):
                 self.handles.append(self.response_handles[slot])

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from dissector.emsmdb.call import Call
 from dissector.grammar.base import filetime_text, labeller_of
-from dissector.grammar.names import error_name, property_name
+from dissector.grammar.names import enum_name, error_name, property_name
 from dissector.model.ids import ObjectId
-from dissector.node import Undecoded
+from dissector.node import Severity, Undecoded
 from dissector.session.exchange import Exchange, Rop, RopSide
 from dissector.session.objects import Session
 
@@ -65,7 +66,7 @@ def rows_of(exchange: Exchange) -> Iterator[Row]:
     for rop in exchange.rops:
         yield Row(
             *head, rop.name, rop.rop_id, rop.index, rop.logon_id, rop.handles, rop.kind, rop.return_value,
-            rop.return_name, summary(rop, session),
+            rop.return_name, summary(rop, session, call),
         )  # fmt: skip
 
 
@@ -80,26 +81,58 @@ def call_summary(exchange: Exchange) -> str:
                 parts.append(f"{name}={shorten(value)}")
             elif name in ("EventPending", "StatusCode") and value not in (None, 0, "0"):
                 parts.append(f"{name}={value}")
-    if exchange.call.response is None:
-        parts.append("no response captured")
+    response = exchange.call.response
+    if response is None or not response.return_code:  # which has a column of its own
+        trouble = no_answer(exchange.call)
+        if trouble != NOT_ANSWERED:
+            parts.append(trouble)
     return " ".join(parts)
 
 
-def summary(rop: Rop, session: Session | None) -> str:
-    """The fields that tell most, in one line."""
+NOT_ANSWERED = "not answered"
+
+
+def no_answer(call: Call) -> str:
+    """Why a call has no answer to its ROPs; NOT_ANSWERED where nothing is wrong with the call itself."""
+    response = call.response
+    if response is None:
+        return "no response captured"
+    status, code = str(response.fields.get("HTTPStatus", 200)), response.fields.get("X-ResponseCode")
+    if status != "200":
+        return f"HTTP status {status}"
+    if code:
+        return f"X-ResponseCode {code} {enum_name('ResponseCode', int(code))}".strip()
+    if "Fault" in response.fields:
+        fault = int(response.fields["Fault"])
+        return f"fault 0x{fault:08X} {enum_name('FaultStatus', fault)}".strip()
+    if response.return_code:
+        return f"the call failed: {error_text(response.return_code)}"
+    broken = any(one.severity is not Severity.NOTE for one in response.diagnostics)
+    return "the response cannot be read" if broken else NOT_ANSWERED
+
+
+def summary(rop: Rop, session: Session | None, call: Call | None = None) -> str:
+    """The fields that tell most, in one line. call: whose ROP it is, where it is to be told why there is no answer."""
     parts: list[str] = []
     sides = [side for side in (rop.request, rop.response) if side is not None and side.value is not None]
-    for name in rop.definition.summary if rop.definition is not None else ():
+    names = rop.definition.summary if rop.definition is not None else ()
+    if rop.runs_on or rop.ends:
+        names += sides[-1].definition.summary if sides[-1].definition is not None else ()
+    for name in names:
         found = [(side, field_of(side.value, name)) for side in sides]
         texts = [field_text(side, name, value, rop, session) for side, value in found if value not in (None, [])]
         if texts:  # 50 rows were asked for, 6 came: RowCount=50→6
             parts.append(f"{name.rpartition('.')[2]}={'→'.join(dict.fromkeys(texts))}")
+    if rop.runs_on:
+        parts.append("(runs on)")
+    if rop.ends:
+        parts.append(f"({rop.ends} is done)")
     if rop.continues is not None:
         parts.append("(packed: answers the same request)")
     elif rop.request is None and rop.definition is not None and rop.definition.has_return_value:
         parts.append("(request not captured)")
     elif rop.response is None and rop.definition is not None and rop.definition.responses:
-        parts.append("(no response captured)")
+        parts.append(f"({no_answer(call) if call is not None else 'no response captured'})")
     for side in (rop.request, rop.response):
         if side is not None and side.error is not None:
             what = "response" if side.is_response else "request"

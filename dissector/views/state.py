@@ -46,7 +46,7 @@ def state_lines(lines: Iterable[Timeline], palette: Palette = PLAIN) -> Iterator
                 yield f"    ... and {len(line.again) - SHOWN_AGAIN} more (-T json has all)"
         yield ""
     if none:
-        yield "no such folder was synchronized"
+        yield "no synchronization in this capture"
 
 
 def heading(line: Timeline, palette: Palette) -> Iterator[str]:

@@ -53,7 +53,7 @@ def compare(
         return [Difference("", "a response", "a response that cannot be read", DIFFERENT, DAMAGED)]
     if captured.return_value != live.return_value:
         return [_return_values(captured, live, policy)]
-    judge = Judge(captured.name, identity, policy)
+    judge = Judge(captured.ends or captured.name, identity, policy)
     mine, theirs = captured.response.node(), live.response.node()
     found = list(judge.fields("", fields(mine), fields(theirs)))
     rows_here, rows_there = rows(mine), rows(theirs)

@@ -239,7 +239,7 @@ class StubSession:
         entry.given = start + count
         if definition.output and entry.opens is not None:
             self._open(entry.opens, value[definition.output], table)
-        made = [self._answer(response, value) for response in chosen]
+        made = [self._answer(response, value, definition) for response in chosen]
         behind += made[1:]
         if entry.used:
             others += [self._answer(one, {}) for one in entry.others]
@@ -253,7 +253,7 @@ class StubSession:
         table.extend([NO_HANDLE] * (slot + 1 - len(table)))
         table[slot] = handle
 
-    def _answer(self, response: RopSide, request: Any) -> bytes:
+    def _answer(self, response: RopSide, request: Any, asked: RopDef | None = None) -> bytes:
         """A captured response for a live request: its own handle indexes, and live handles."""
         original = response.source.data[response.offset : response.offset + response.length]
         if response.value is None or response.layout is None:
@@ -262,6 +262,8 @@ class StubSession:
         for name in INDEXES - {"RopId", "LogonId"}:
             if name in value and name in request:
                 value[name] = request[name]
+        if asked is not None and response.definition is not None and asked.index and response.definition.index:
+            value[response.definition.index] = request[asked.index]  # RopProgress may be answered by another ROP
         if "NotificationHandle" in value:
             value["NotificationHandle"] = self._notified(value["NotificationHandle"])
         try:

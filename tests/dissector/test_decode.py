@@ -98,3 +98,31 @@ def test_a_state_in_each_of_its_forms() -> None:
 def test_a_state_that_is_none(text: bytes) -> None:
     with pytest.raises(DissectorError):
         decode_bytes("state", text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wire"),
+    [
+        ("rop-response:RopReadStream", "2c 00 05400080"),
+        ("rop-response:RopReadStream", "2c 00 05400080 0000"),
+        ("rop-response:RopGetPropertiesAll", "08 00 80030400 0000"),
+        ("rop-response:RopGetPropertiesAll", "08 00 80030400"),
+        ("rop-response:RopPending", "6e 0000"),
+    ],
+)
+def test_a_response_alone_is_read_in_the_form_that_fits(kind: str, wire: str) -> None:
+    tree = decode_bytes(kind, bytes.fromhex(wire))
+    assert not any(node.diagnostics for node in tree.walk())
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("rop:RopNotify", "RopNotify has no request"),
+        ("rop-response:RopRelease", "RopRelease has no response"),
+        ("rop:RopSpoolerRules", "RopSpoolerRules has no published layout"),
+    ],
+)
+def test_a_rop_that_cannot_be_read_says_why(kind: str, words: str) -> None:
+    with pytest.raises(DissectorError, match=words):
+        decode_bytes(kind, b"\x2a\x00\x00\x00")

@@ -87,12 +87,18 @@ def _types() -> dict[int, str]:
 
 
 def type_name(code: int) -> str:
-    """'PtypString' for 0x001F, 'PtypString instance' for 0x301F; hex where no name is known."""
+    """'PtypString' for 0x001F, 'PtypString instance' for 0x301F; hex where no name is known.
+
+    Types from 0x8000 on are those of FastTransfer [MS-OXCFXICS] 2.2.4.1.1.1: 'text in code page 1252' for 0x84E4.
+    """
     known = _types()
     if code in known:
         return known[code]
     if code & 0x3000 == 0x3000 and code & 0x0FFF in known:
         return f"{known[code & 0x0FFF]} instance"
+    for page in (code & 0x7FFF, code) if code & 0x8000 else ():
+        if enum_name("CodePage", page):
+            return f"text in code page {page}"
     return f"0x{code:04X}"
 
 

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from dissector.emsmdb import lz77
 from dissector.emsmdb.buffers import (
+    COMPRESSED,
     HEADER,
+    MOST_PARTS,
+    MOST_PLAIN,
     auxiliary_pdus,
     auxiliary_tree,
     chain,
@@ -232,3 +235,18 @@ def test_rebuilding_notices_a_compressor_that_fails(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(lz77, "compress", lambda plain: b"\xff\xff\xff\xff")
     [pdu] = chain_pdus("chain", source(data), 0, len(data))
     assert pdu.rebuilt != pdu.original
+
+
+def test_a_chain_that_grows_without_end_is_read_so_far() -> None:
+    """19 bytes that become 65535, again and again; and headers of empty payloads."""
+    compressed = bytes.fromhex("ffffff7f 41 0700 0f ff fbff")
+    one = HEADER.pack(0, COMPRESSED, len(compressed), 0xFFFF) + compressed
+    found = chain(source(one * 2000), 0, len(one) * 2000, "x")
+    assert sum(len(part.plain) for part in found.parts) < MOST_PLAIN + 0x20000
+    assert found.problem is not None
+    assert found.rest == len(one) * len(found.parts)
+    empty = bytes(HEADER.size) * 10_000
+    found = chain(source(empty), 0, len(empty), "x")
+    assert len(found.parts) == MOST_PARTS
+    nodes = chain_nodes(source(empty), 0, len(empty), "x", lambda index, plain: Node("x", plain, 0, len(plain)))
+    assert nodes[-1].end == len(empty)

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from dissector.emsmdb import Side, calls_from
 from dissector.emsmdb.buffers import pack
-from dissector.emsmdb.mapihttp import BODIES
+from dissector.emsmdb.mapihttp import BODIES, head_tree
 from dissector.grammar.base import GrammarError, build
 from dissector.grammar.envelopes import MAILBOX
 from dissector.grammar.reading import parse
 from dissector.node import Node, Severity, Undecoded
+from dissector.views.text import tree_lines
 from tests.dissector.emsmdb.messages import (
     CONNECTION,
     PREAMBLE,
@@ -397,3 +398,17 @@ def test_trees_are_made_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert call.response.payloads
     with pytest.raises(pytest.fail.Exception):
         call.response.tree(rop_leaf)
+
+
+def test_a_credential_in_a_folded_header_is_hidden() -> None:
+    message = request("Connect", b"", Authorization="Basic\r\n YWxpY2U6aHVzaA==\r\n\tmore:x", Host="a")
+    tree = head_tree(message)
+    leaves = [(leaf.name, leaf.secret) for leaf in tree.children]
+    assert leaves[3:] == [("Authorization", True)] * 3 + [("Host", False), ("Empty line", False)]
+    shown = "\n".join(tree_lines(tree))
+    assert "YWxp" not in shown
+    assert "more" not in shown
+
+
+def test_an_unknown_request_type_is_named_in_few_words() -> None:
+    assert http_call(request("a" * 100_000, b""), None).name == "a" * 40

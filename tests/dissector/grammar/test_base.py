@@ -1,18 +1,20 @@
 """The vocabulary of the grammars: conditions, counts and what is filled in when a value leaves it out."""
 
 import pytest
-from construct import ConstructError
+from construct import Construct, ConstructError
 
 from dissector.grammar.base import (
     F32,
     F64,
     U8,
     U16,
+    U32,
     Bool8,
     Choice,
     Count,
     Counted,
     Data,
+    ErrorCode,
     Fixed,
     GrammarError,
     Layout,
@@ -158,3 +160,17 @@ def test_a_size_of_fields_that_are_derived_themselves() -> None:
         "Size" / SizeOf(U16, "Count", "Rows", plus=2), "Count" / Count(U16, "Rows"), "Rows" / Rows(this.Count, U8)
     )
     assert build(layout, {"Rows": [1, 2, 3]}) == b"\7\0\3\0\1\2\3"
+
+
+@pytest.mark.parametrize("field", [U32, ErrorCode, Data(4)])
+def test_data_that_end_are_told_in_the_same_words_everywhere(field: Construct) -> None:
+    tree = trace(Layout("Number" / field), ByteSource("x", b"\x01\x02"), "x")
+    assert [found.message for node in tree.walk() for found in node.diagnostics] == [
+        "the data ends here: wanted 4 bytes, 2 are left"
+    ]
+
+
+def test_a_code_without_a_name_is_told_in_hex() -> None:
+    layout = Layout("Code" / ErrorCode, summary="{Code}")
+    assert trace(layout, ByteSource("x", b"\xde\xc0\x04\x80"), "x").label == "0x8004C0DE"
+    assert trace(layout, ByteSource("x", b"\x0f\x01\x04\x80"), "x").label == "ecNotFound"

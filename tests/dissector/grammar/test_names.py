@@ -104,6 +104,9 @@ def test_types() -> None:
     assert type_code("ptypstring") == 0x001F
     assert type_name(0x301F) == "PtypString instance"
     assert type_name(0x0BAD) == "0x0BAD"
+    assert type_name(0x84B0) == "text in code page 1200"
+    assert type_name(0xFDE9) == "text in code page 65001"
+    assert type_name(0x8000) == "0x8000"
     assert type_code("PtypNoSuchThing") is None
 
 

@@ -286,3 +286,14 @@ def test_failures_carry_their_status_only() -> None:
 def test_nineteen_request_types_and_twenty_operations() -> None:
     assert len(ADDRESS_BOOK) == 19
     assert sorted(NSPI) == [*range(15), *range(16, 21)]
+
+
+def test_ids_from_0x8000_on_have_their_fixed_names() -> None:
+    """In an address book they are no named properties, over HTTP and in stubs."""
+    request = build(ADDRESS_BOOK["QueryColumns"].response, Container(Columns=[0x8008001E], AuxiliaryBuffer=b""))
+    tree = trace(ADDRESS_BOOK["QueryColumns"].response, ByteSource("body", request), "body")
+    assert tree.find("Columns", "[0]").label == "PidTagAddressBookIsMemberOfDistributionList, PtypString8"
+    stub = bytes.fromhex(STUBS["16 response"]).replace(0x3001001F.to_bytes(4, "little"), b"\x1e\x00\x08\x80")
+    tree = trace(NSPI[16].response, ByteSource("stub", stub), "stub")
+    (leaf,) = [leaf for leaf in tree.leaves() if leaf.value == 0x8008001E]
+    assert leaf.label == "PidTagAddressBookIsMemberOfDistributionList, PtypString8"

@@ -110,3 +110,42 @@ def test_a_short_failure_form_is_taken_when_what_follows_fits_it() -> None:
         buffer, positions = responses(payload(rops), requests)
         assert positions == [0, 1], rops
         assert [side.value["ReturnValue"] for side in buffer.rops] == [0x8004010F, 0x8004010F]
+
+
+MOVE = "33 00 00 01 0100 0100000000000c0a 01 00"
+PROGRESS = "50 00 00 00"
+
+
+def test_a_rop_that_runs_on_is_answered_by_progress() -> None:
+    requests = read_requests(payload(f"{STORE_STATE} {MOVE} {PROGRESS}"), no_params).rops
+    _, positions = responses(
+        payload("7b 00 0f010480  50 00 00000000 00 01000000 0a000000  33 00 00000000 00"), requests
+    )
+    assert positions == [0, 1, 2]
+    requests = read_requests(payload(f"{MOVE} {STORE_STATE}"), no_params).rops
+    buffer, positions = responses(payload("50 00 00000000 00 01000000 0a000000  7b 00 0f010480"), requests)
+    assert positions == [0, 1]
+    assert not buffer.trouble
+
+
+def test_progress_is_answered_by_the_rop_that_is_done() -> None:
+    requests = read_requests(payload(f"{PROGRESS} {STORE_STATE}"), no_params).rops
+    buffer, positions = responses(payload("33 00 05400080 01  7b 00 0f010480"), requests)
+    assert positions == [0, 1]
+    assert buffer.rops[0].value["PartialCompletion"] is True
+    _, positions = responses(payload("7b 01 0f010480"), read_requests(payload(PROGRESS), no_params).rops)
+    assert positions == [None]  # no ROP that could run on
+
+
+def test_progress_does_not_answer_what_was_not_to_run_on() -> None:
+    requests = read_requests(payload("33 00 00 01 0100 0100000000000c0a 00 00"), no_params).rops
+    assert responses(payload("50 00 00000000 00 01000000 0a000000"), requests)[1] == [None]
+
+
+@pytest.mark.parametrize("body", ["0000", ""])
+def test_a_warning_may_carry_the_fields_of_success(body: str) -> None:
+    """RopGetPropertiesAll with ErrorsReturned, with and without its (empty) property list."""
+    requests = read_requests(payload(f"08 00 00 0000 0100 {STORE_STATE}"), no_params).rops
+    buffer, positions = responses(payload(f"08 00 80030400 {body}  7b 00 0f010480"), requests)
+    assert positions == [0, 1]
+    assert ("PropertyValues" in buffer.rops[0].value) == bool(body)

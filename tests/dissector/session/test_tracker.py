@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from dissector.emsmdb.call import Call, Side
 from dissector.pipeline import dissect
 from dissector.session.tracker import Tracker
 from tests.conftest import ROOT
+from tests.dissector.session.talk import Talk, request, response
 
 
 class NoEnvelope:
@@ -64,6 +67,20 @@ def test_a_session_that_ended_is_not_found_again() -> None:
     ) == [1, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("page", "codec"), [(1252, "cp1252"), (28592, "iso8859-2"), (20866, "koi8-r"), (65001, "utf-8"), (1200, None)]
+)
+def test_the_code_page_of_a_session(page: int, codec: str | None) -> None:
+    """8-bit text of a client that names UTF-16 (1200) is in no code page known: it is read as that of Windows."""
+    tracker = Tracker()
+    connect = call("Connect")
+    assert connect.request is not None
+    connect.request.fields["DefaultCodePage"] = page
+    session = tracker.exchange(connect).session
+    assert session is not None
+    assert session.codepage == codec
+
+
 def test_endpoints_are_text() -> None:
     tracker = Tracker()
     session = tracker.exchange(call("Connect")).session
@@ -102,3 +119,16 @@ def test_rows_of_a_table_are_read_with_the_columns_that_were_set() -> None:
         ]
     assert rows
     assert max(rows) > 10
+
+
+def test_buffers_behind_very_many_rops_are_kept_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dissector.session.tracker.MOST_ROPS", 3)
+    talk = Talk()
+    few = request("RopRelease") * 2
+    exchange = talk.call(few * 2, (1,), response("RopGetStoreState", StoreState=0), few)
+    assert len(exchange.rops) == 4
+    assert [len(buffer.rops) for buffer in exchange.response_buffers] == [0, 0]
+    for buffer in exchange.response_buffers:
+        node = buffer.node("ROP buffer")
+        assert sum(leaf.length for leaf in node.leaves()) == len(buffer.source)
+        assert any("not read" in found.message for one in node.walk() for found in one.diagnostics)

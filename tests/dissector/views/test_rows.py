@@ -1,6 +1,14 @@
+from typing import Any, cast
+
+import pytest
+
+from dissector.emsmdb.call import Call, Side
 from dissector.grammar.reading import parse
+from dissector.grammar.rops.oxcfold import MOVE_COPY_MESSAGES
 from dissector.grammar.rops.oxcnotif import NOTIFY
+from dissector.grammar.rops.oxcprpt import PROGRESS
 from dissector.grammar.rops.oxctabl import QUERY_ROWS, SET_COLUMNS
+from dissector.node import Diagnostic, Severity
 from dissector.session.exchange import Rop, RopSide
 from dissector.source import ByteSource
 from dissector.views.rows import summary, value_text
@@ -55,3 +63,35 @@ def test_a_property_with_its_value_or_its_error() -> None:
         "PidTagMessageFlags=0x80ABCDEF"
     )
     assert value_text({"PropertyTag": 0x00001102, "PropertyValue": [b"\1"]}) == "[01]"  # an id that means nothing
+
+
+def test_an_operation_that_runs_on_tells_how_far_it_is() -> None:
+    asked, running = "33 00 00 01 0000 01 00", "50 00 00000000 00 04000000 0a000000"
+    rop = Rop(1, 0x33, MOVE_COPY_MESSAGES, side(MOVE_COPY_MESSAGES, asked, False), side(PROGRESS, running, True))
+    assert summary(rop, None) == "WantCopy=False CompletedTaskCount=4 TotalTaskCount=10 (runs on)"
+    done = side(MOVE_COPY_MESSAGES, "33 00 00000000 00", True)
+    rop = Rop(1, 0x50, PROGRESS, side(PROGRESS, "50 00 00 00", False), done)
+    assert summary(rop, None) == "WantCancel=False PartialCompletion=False (RopMoveCopyMessages is done)"
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "told"),
+    [
+        ({"HTTPStatus": "503"}, None, "HTTP status 503"),
+        ({"HTTPStatus": "200", "X-ResponseCode": 10}, None, "X-ResponseCode 10 ContextNotFound"),
+        ({"X-ResponseCode": 0}, 0x4B6, "the call failed: ecRpcFormat"),
+        ({"Fault": 0x6BB}, 0x6BB, "fault 0x000006BB RPC_S_SERVER_TOO_BUSY"),
+        ({"HTTPStatus": "200", "X-ResponseCode": 0}, 0, "not answered"),
+    ],
+)
+def test_a_call_that_failed_is_why_its_rops_have_no_answer(fields: dict[str, Any], code: int | None, told: str) -> None:
+    asked = Side(1, 0.0, cast(Any, None))
+    answer = Side(2, 0.0, cast(Any, None), fields=fields, return_code=code)
+    call = Call("mapi-http", "Execute", None, asked, answer)  # type: ignore[arg-type]
+    rop = Rop(1, 0x50, PROGRESS, side(PROGRESS, "50 00 00 00", False), None)
+    assert summary(rop, None, call) == f"WantCancel=False ({told})"
+    answer.diagnostics.append(Diagnostic(Severity.MALFORMED, "cut"))
+    if told == "not answered":
+        assert summary(rop, None, call).endswith("(the response cannot be read)")
+    call.response = None
+    assert summary(rop, None, call).endswith("(no response captured)")

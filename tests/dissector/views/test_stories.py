@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from dissector.cli import app
 from dissector.errors import DissectorError
+from dissector.views.state import state_lines
 from tests.conftest import ROOT
 from tests.dissector.diagnose import bad
 
@@ -248,3 +249,7 @@ def test_two_captures(tmp_path: Path) -> None:
     assert "X-ServerApplication: Exchange/15.00.0847.4040" in text
     found = json.loads(run("diff", UPLOAD, other, "-T", "json", code=1))
     assert members(found) == documented("## Differences")
+
+
+def test_a_capture_without_synchronizations_has_no_states() -> None:
+    assert list(state_lines([])) == ["no synchronization in this capture"]
