@@ -6,12 +6,13 @@ import os
 import sys
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from dissector.session import kept
 from dissector.session.kept import Kept
 from dissector.source import ByteSource, Piece, joined
+from tests.conftest import examples
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +40,7 @@ def parts(draw: st.DrawFn) -> list[tuple[ByteSource, int, int]]:
     return made
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(100, HealthCheck.function_scoped_fixture)
 @given(parts(), st.data())
 def test_bytes_and_places_are_those_of_the_parts(
     given_parts: list[tuple[ByteSource, int, int]], data: st.DataObject
