@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,20 @@ settings.load_profile("ours")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+
+
+LOOKS = (
+    "COLUMNS",
+    "LINES",
+    "FORCE_COLOR",
+    "NO_COLOR",
+    "PY_COLORS",
+    "TTY_COMPATIBLE",
+    "TTY_INTERACTIVE",
+    "TERMINAL_WIDTH",
+    "GITHUB_ACTIONS",
+)
+"""Variables by which Rich and Typer tell how wide and colourful help and usage errors are. Tests set what they test."""
 
 
 def rounds(count: int) -> int:
@@ -51,6 +66,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    for name in LOOKS:
+        os.environ.pop(name, None)
     if config.getoption("--both"):
         from tests.dissector.grammar.compiler.both import install
 
