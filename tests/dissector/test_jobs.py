@@ -23,7 +23,11 @@ from dissector.errors import CaptureError
 from dissector.jobs import Shared, WorkerLost
 from tests.conftest import LONG, ROOT, captures_in, examples, until
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here"),
+    # Python 3.12 warns where there are other threads: those of the test's own worker do nothing in a child.
+    pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning"),
+]
 
 BUNDLED = sorted((ROOT / "captures").glob("*.pcap"))
 EVERYTHING = BUNDLED + captures_in("gromox", "real", "encrypted", "formats")
