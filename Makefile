@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# As many processes as there are processors; for a file or a folder plain pytest is faster.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
 
@@ -23,13 +25,13 @@ demo: $(STAMP)  ## dissect a bundled capture, replay its upload to the embedded 
 	@sh captures/demo.sh $(BIN)
 
 test: $(STAMP) tshark  ## run the tests (the ones that need tshark skip, saying so, where it is missing)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: $(STAMP) tshark  ## format, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 format: $(STAMP)  ## format the sources
 	$(BIN)/ruff format .
@@ -44,8 +46,8 @@ coverage-table: $(STAMP)  ## write docs/coverage.md: which ROP forms rest on whi
 diagnosis-page: $(STAMP)  ## write docs/diagnosis.md: what each rule finds, what to do next, how it is tested
 	$(BIN)/python -m tests.diagnosis_page
 
-fuzz: $(STAMP)  ## many more mutations than the tests run (SECONDS=600)
-	$(BIN)/python -m tests.fuzz $(or $(SECONDS),600)
+fuzz: $(STAMP)  ## twenty times the property tests' examples, and new ones; twenty times the damaged captures
+	$(PYTEST) --hypothesis-profile more -m "hypothesis or mutated"
 
 bench: $(STAMP) tshark  ## measure against tshark on the same generated file; prints ratios
 	$(BIN)/python -m bench

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import LONG, ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = [block for block in re.findall(r"```\n(\$ .*?)```", README, re.DOTALL) if block.startswith("$ dissector ")]
@@ -25,7 +25,7 @@ def test_a_block_is_what_the_command_prints(block: str) -> None:
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=60,
+        timeout=LONG,
         check=False,
     )
     printed = iter(done.stdout.splitlines())

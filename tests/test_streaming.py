@@ -22,7 +22,7 @@ from dissector.views.json import exchange_pieces
 from dissector.views.rows import rows_of
 from dissector.views.table import list_lines
 from dissector.views.text import exchange_lines
-from tests.conftest import ROOT
+from tests.conftest import LONG, ROOT
 
 NOTIFY = ROOT / "captures" / "notify.pcap"
 SIZE = 96_000_000
@@ -133,7 +133,7 @@ print(json.dumps([done.returncode, len(done.stdout), resource.getrusage(resource
 def peak(path: Path, *arguments: str) -> tuple[float, int]:
     """Peak memory of a command in MB, and the size of its output; its standard input is the file."""
     command = [sys.executable, "-c", MEASURE, path, sys.executable, "-m", "dissector", *arguments]
-    done = subprocess.run(command, capture_output=True, cwd=ROOT, timeout=300, check=True)
+    done = subprocess.run(command, capture_output=True, cwd=ROOT, timeout=LONG, check=True)
     code, size, kilobytes = json.loads(done.stdout)
     assert code == 0, done.stderr.decode()
     return kilobytes / (1 << 20 if sys.platform == "darwin" else 1 << 10), size

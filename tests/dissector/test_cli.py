@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, shared
+from tests.conftest import LONG, ROOT, shared
 
 NOTIFY = ROOT / "captures" / "notify.pcap"
 TABLES = ROOT / "captures" / "tables-lzx.pcap"
@@ -18,7 +18,7 @@ TABLES = ROOT / "captures" / "tables-lzx.pcap"
 
 def dissector(*arguments: object, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "dissector", *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, cwd=ROOT, timeout=60, check=False)
+    return subprocess.run(command, input=stdin, capture_output=True, cwd=ROOT, timeout=LONG, check=False)
 
 
 def lines(*arguments: object) -> list[str]:
@@ -150,12 +150,12 @@ def test_a_truncated_capture_is_listed_up_to_the_cut_with_a_word_on_stderr(tmp_p
 
 def test_a_pipe_that_closes_early_ends_quietly() -> None:
     command = f"{sys.executable} -m dissector tree {TABLES} | head -n 3"
-    done = subprocess.run(["sh", "-c", command], capture_output=True, cwd=ROOT, timeout=60, check=False)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, cwd=ROOT, timeout=LONG, check=False)
     assert done.stderr == b""
     assert len(done.stdout.splitlines()) == 3
     status = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m dissector tree {TABLES} | head -n 1 >/dev/null; exit ${{PIPESTATUS[0]}}"],
-        cwd=ROOT, timeout=60, check=False,
+        cwd=ROOT, timeout=LONG, check=False,
     )  # fmt: skip
     assert status.returncode == 0
 
@@ -241,7 +241,7 @@ def test_more_bad_input(arguments: list[object], said: str) -> None:
 
 def test_a_full_disk_is_one_line() -> None:
     command = f"{sys.executable} -m dissector list {TABLES} -T json > /dev/full"
-    done = subprocess.run(["sh", "-c", command], capture_output=True, cwd=ROOT, timeout=60, check=False)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, cwd=ROOT, timeout=LONG, check=False)
     assert done.returncode == 2
     assert b"cannot write the output" in done.stderr
     assert b"Traceback" not in done.stderr

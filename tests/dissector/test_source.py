@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from itertools import count
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.source import ByteSource, Piece, Span, joined
+from tests.conftest import examples
 
 
 def test_a_range_is_located_through_reassembly_slicing_and_decompression() -> None:
@@ -82,7 +83,7 @@ def sources(draw: st.DrawFn, depth: int = 3) -> ByteSource:
     return ByteSource("made", bytes(start), pieces)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(sources(), st.data())
 def test_runs_lead_where_the_pieces_do(source: ByteSource, data: st.DataObject) -> None:
     offset = data.draw(st.integers(0, len(source)))

@@ -15,6 +15,8 @@ from typing import Any
 
 import httpx
 
+from tests.replay.server.client import PLAIN
+
 HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/mapi-http\r\nX-ResponseCode: 0\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
@@ -73,8 +75,9 @@ def rude(answer: Callable[[socket.socket, int], None], tls: ssl.SSLContext | Non
         yield f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         stop.set()
+        listener.shutdown(socket.SHUT_RDWR)  # ends the waiting for a connection
         listener.close()
-        thread.join(0.2)
+        thread.join(5)
 
 
 Hook = Callable[[int, bytes, "Handler"], bytes | None]
@@ -143,7 +146,7 @@ def front(
     """
     server: Any = _Server(("127.0.0.1", 0), Handler)
     server.target, server.hook, server.before, server.count, server.seen = target, hook, before, 0, []
-    server.client = httpx.Client(timeout=30, trust_env=False)
+    server.client = httpx.Client(timeout=60, **PLAIN)
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.base_url = f"{'https' if tls is not None else 'http'}://127.0.0.1:{server.server_address[1]}"

@@ -21,7 +21,7 @@ from dissector.pipeline import dissect
 from replay.cli import may_write_to
 from replay.errors import ReplayError
 from replay.server.runner import RunningServer
-from tests.conftest import ROOT
+from tests.conftest import LONG, ROOT
 from tests.replay.server.client import Client
 from tests.replay.stub.test_stub import Face
 
@@ -36,7 +36,7 @@ def replay(*arguments: object, password: str | None = "secret", **options: Any) 
     if password is not None:
         environment["REPLAY_PASSWORD"] = password
     return subprocess.run(
-        [sys.executable, "-m", "replay", *map(str, arguments)], capture_output=True, text=True, timeout=100,
+        [sys.executable, "-m", "replay", *map(str, arguments)], capture_output=True, text=True, timeout=LONG,
         env=environment, stdin=subprocess.DEVNULL, **options,
     )  # fmt: skip
 
@@ -279,7 +279,7 @@ def test_the_stub_answers_until_it_is_told_to_end() -> None:
             client.call("RopRelease", logon)
     finally:
         process.send_signal(signal.SIGTERM)
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=LONG)
     assert "refused RopGetReceiveFolder in session 1: the capture holds none" in told
     assert "1 ROPs answered, 1 taken that have no answer (RopRelease), 1 refused" in told
 
@@ -348,7 +348,7 @@ def test_the_question_is_on_the_terminal(answer: str, words: str) -> None:
     )  # fmt: skip
     os.close(slave)
     os.write(master, answer.encode())
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=LONG)
     os.close(master)
     assert "other.invalid is not this machine" in told
     assert re.search(words, told)

@@ -23,7 +23,7 @@ import pytest
 
 from dissector.pipeline import dissect
 from replay.server.runner import RunningServer
-from tests.conftest import ROOT
+from tests.conftest import LONG, ROOT, until
 from tests.replay.server.client import Client
 from tests.replay.servers import Handler, certificate, front
 from tests.replay.sessions import BODY, recorded
@@ -51,7 +51,7 @@ class Run:
 
     def done(self) -> Run:
         ended = subprocess.run(
-            self.arguments, env=self.environment, capture_output=True, text=True, timeout=100, stdin=subprocess.DEVNULL
+            self.arguments, env=self.environment, capture_output=True, text=True, timeout=LONG, stdin=subprocess.DEVNULL
         )  # fmt: skip
         return self.ended(ended.returncode, ended.stderr)
 
@@ -89,8 +89,8 @@ class Run:
 Hook = Callable[[int, bytes, Handler], bytes | None]
 
 
-def half(pause: float) -> Hook:
-    """From request LATE on half of the answer comes, then silence for so long, then the end."""
+def half(silent: bool) -> Hook:
+    """From request LATE on half of the answer comes, then silence until the client has had enough, or the end."""
 
     def hook(number: int, body: bytes, handler: Handler) -> bytes | None:
         if number < LATE:
@@ -102,7 +102,8 @@ def half(pause: float) -> Hook:
         handler.end_headers()
         handler.wfile.write(body[: len(body) // 2])
         handler.wfile.flush()
-        time.sleep(pause)
+        if silent:
+            handler.rfile.read(1)
         handler.close_connection = True
         return None
 
@@ -113,7 +114,7 @@ def never(number: int, body: bytes, handler: Handler) -> bool:
     """From request LATE on nothing is answered."""
     if number < LATE:
         return False
-    time.sleep(1.5)
+    handler.rfile.read(1)
     handler.close_connection = True
     return True
 
@@ -121,14 +122,14 @@ def never(number: int, body: bytes, handler: Handler) -> bool:
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        ({"before": never}, 6, "Execute: the server does not answer; nothing came for 0.5 s"),
-        ({"hook": half(1.5)}, 6, "Execute: the server stopped answering; nothing came for 0.5 s"),
-        ({"hook": half(0)}, 7, "Execute: the server closed the connection in mid-answer, behind"),
+        ({"before": never}, 6, "Execute: the server does not answer; nothing came for 3 s"),
+        ({"hook": half(True)}, 6, "Execute: the server stopped answering; nothing came for 3 s"),
+        ({"hook": half(False)}, 7, "Execute: the server closed the connection in mid-answer, behind"),
     ],
 )
 def test_a_server_that_goes_away(tmp_path: Path, options: Any, code: int, words: str) -> None:
     with RunningServer("alice", "secret") as server, front(server.base_url, **options) as before:
-        run = Run(tmp_path, UPLOAD, before.base_url, "--timeout", 0.5, "--exit-by-cause").done()
+        run = Run(tmp_path, UPLOAD, before.base_url, "--timeout", 3, "--exit-by-cause").done()
     assert run.code == code
     assert words in run.told
     assert len(run.told.strip().splitlines()) == 1
@@ -214,6 +215,7 @@ def test_without_the_option_the_codes_are_0_1_2(tmp_path: Path) -> None:
         assert Run(tmp_path, INCREMENTAL, server.base_url, password="wrong").done().code == 2
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_keeps_the_report(tmp_path: Path, number: signal.Signals) -> None:
     began = tmp_path / "began"
@@ -229,12 +231,9 @@ def test_an_interruption_keeps_the_report(tmp_path: Path, number: signal.Signals
         run = Run(tmp_path, UPLOAD, before.base_url)
         process = subprocess.Popen(run.arguments, env=run.environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
                                    text=True)  # fmt: skip
-        for _ in range(400):
-            if began.exists():
-                break
-            time.sleep(0.05)
+        until(began.exists)
         process.send_signal(number)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=LONG)
     run.ended(process.returncode, told)
     assert (run.code, run.told) == (130, "replay: interrupted\n")
     run.kept("interrupted", 20)

@@ -12,7 +12,7 @@ from replay.reports.text import lines
 from replay.server.faults import parse
 from replay.server.runner import RunningServer
 from replay.transport.mapihttp import Limits
-from tests.conftest import ROOT
+from tests.conftest import LONG, ROOT
 from tests.replay.sessions import PASSWORD, USER, a_day, recorded, replayed
 from tests.replay.test_whole import without_reason
 
@@ -75,12 +75,12 @@ def test_what_an_incremental_synchronization_does_wrong_is_seen(fault: str) -> N
         ("session-loss@20", 8, "X-ResponseCode 10 ContextNotFound: the server does not know the session any more"),
         ("http-error:500@20", 8, "HTTP 500"),
         ("close-midstream@20", 7, "the server closed the connection in mid-answer"),
-        ("silence@20", 6, "the server does not answer; nothing came for 0.5 s"),
+        ("silence@20", 6, "the server does not answer; nothing came for 3 s"),
         ("backoff:1ms", 8, "the server is still busy after 8 attempts"),
     ],
 )
 def test_what_ends_a_replay(day: Path, fault: str, code: int, words: str) -> None:
-    report = under(fault, day, limits=Limits(silence=0.5 if fault.startswith("silence") else 60.0))
+    report = under(fault, day, limits=Limits(silence=3.0 if fault.startswith("silence") else LONG))
     assert words in report.failure
     assert report.exit_code == code
     assert report.steps >= 15

@@ -16,7 +16,7 @@ from replay.cases import Case, CaseError, failures, read_case, run_case
 from replay.compare.difference import Difference
 from replay.report import Outcome, Report
 from replay.server.runner import RunningServer
-from tests.conftest import ROOT
+from tests.conftest import LONG, ROOT
 
 INCREMENTAL = ROOT / "captures" / "contents-incremental.pcap"
 
@@ -25,7 +25,7 @@ def run(folder: Path, *arguments: str, **variables: str) -> subprocess.Completed
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **variables}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "replay.pytest_plugin", "-p", "no:cacheprovider", *arguments],
-        cwd=folder, capture_output=True, text=True, timeout=100, env=environment,
+        cwd=folder, capture_output=True, text=True, timeout=LONG, env=environment,
     )  # fmt: skip
 
 

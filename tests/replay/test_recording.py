@@ -11,6 +11,7 @@ from dissector.pipeline import dissect
 from dissector.transport.messages import HttpExchange
 from replay.errors import ReplayError
 from replay.recording import Recorder, head
+from tests.conftest import LONG
 
 BODY = bytes(range(256)) * 300
 ENDS = [(("127.0.0.1", 40000), ("127.0.0.1", 8080)), (("::1", 40001), ("::1", 8080)), (("pipe", 1), ("::1", 443))]
@@ -64,12 +65,12 @@ def test_tshark_finds_nothing_wrong_with_it(tmp_path: Path) -> None:
     checks = ["-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE"]
     wrong = "tcp.analysis.flags or tcp.checksum.status == 0 or ip.checksum.status == 0 or _ws.malformed"
     shown = subprocess.run(
-        ["tshark", "-r", str(path), *checks, "-Y", wrong], capture_output=True, text=True, check=True, timeout=60
+        ["tshark", "-r", str(path), *checks, "-Y", wrong], capture_output=True, text=True, check=True, timeout=LONG
     )
     assert shown.stdout == ""
     count = subprocess.run(
         ["tshark", "-r", str(path), "-Y", "http.response", "-T", "fields", "-e", "http.content_length"],
-        capture_output=True, text=True, check=True, timeout=60,
+        capture_output=True, text=True, check=True, timeout=LONG,
     )  # fmt: skip
     assert count.stdout.split() == [str(len(BODY))] * (2 * len(ENDS))
 

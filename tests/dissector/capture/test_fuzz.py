@@ -11,7 +11,7 @@ import pytest
 from dissector.capture import open_capture
 from dissector.errors import CaptureError
 from dissector.transport.tcp import TcpStats
-from tests.conftest import shared
+from tests.conftest import rounds, shared
 from tests.dissector.capture.frames import (
     ethernet,
     interface,
@@ -38,7 +38,9 @@ SMALL = (
     "formats/dns-icmp.pcapng.gz",
     "encrypted/tls3.cryptohack.org.pcapng",
 )
-ROUNDS = 400
+ROUNDS = rounds(400)
+
+pytestmark = pytest.mark.mutated
 
 
 def made() -> bytes:
@@ -118,7 +120,7 @@ def test_mutated_files_of_our_own(kind: str) -> None:
     whole = survive(content)
     assert whole is not None
     assert whole.delivered > 200
-    for _ in range(2000):
+    for _ in range(rounds(2000)):
         survive(mutate(content, chance))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.emsmdb import lz77
@@ -28,6 +28,7 @@ from dissector.grammar.envelopes import RpcHeaderExt
 from dissector.grammar.reading import parse
 from dissector.node import Node, Severity, Undecoded
 from dissector.source import ByteSource, Span
+from tests.conftest import examples
 from tests.dissector.emsmdb.messages import check_tiles, notes, rop_leaf, source
 
 PLAIN = "00 00 04 00 09 00 09 00 05 00 01 00 00 2a 00 00 00"
@@ -167,7 +168,7 @@ def test_a_bomb_stops_at_sixty_four_kilobytes() -> None:
 
 
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=4), st.booleans(), st.booleans())
-@settings(max_examples=120, deadline=None)
+@examples(120)
 def test_packed_buffers_open_again(payloads: list[bytes], compress: bool, xor: bool) -> None:
     data = pack(payloads, compress=compress, xor=xor)
     assert opened(data) == payloads
@@ -187,7 +188,7 @@ def test_packing_compresses_only_what_gets_smaller() -> None:
 
 
 @given(st.binary(max_size=120))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_any_bytes_are_a_tree(data: bytes) -> None:
     tree_of(data)
     rebuilds(data)

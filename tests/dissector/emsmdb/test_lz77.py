@@ -6,11 +6,11 @@ import random
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.emsmdb.lz77 import Lz77Error, compress, decompress, inflate
-from tests.conftest import SHARED, shared
+from tests.conftest import SHARED, examples, shared
 
 EXAMPLES = [
     (bytes(range(97, 123)), "3f000000" + bytes(range(97, 123)).hex()),
@@ -88,7 +88,7 @@ def test_agrees_with_dissect(seed: int) -> None:
 @given(
     st.binary(max_size=600) | st.lists(st.sampled_from([b"ab", b"abc", b"\0", b"xyz" * 99]), max_size=200).map(b"".join)
 )
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_round_trip(plain: bytes) -> None:
     stream = compress(plain)
     assert inflate(stream, len(plain)) == (plain, len(stream), None)
@@ -144,7 +144,7 @@ def test_a_bomb_stays_small() -> None:
 
 
 @given(st.binary(max_size=300), st.integers(0, 70_000))
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_any_bytes(data: bytes, size: int) -> None:
     result = inflate(data, size)
     assert len(result.data) <= size

@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.emsmdb import Side, calls_from
@@ -18,6 +18,7 @@ from dissector.grammar.envelopes import MAILBOX
 from dissector.grammar.reading import parse
 from dissector.node import Node, Severity, Undecoded
 from dissector.views.text import tree_lines
+from tests.conftest import examples
 from tests.dissector.emsmdb.messages import (
     CONNECTION,
     PREAMBLE,
@@ -371,7 +372,7 @@ def test_every_cut_leaves_a_tree(name: str) -> None:
 
 
 @given(st.sampled_from(sorted(BODIES)), st.binary(max_size=150), st.booleans())
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_any_body_is_a_call(name: str, data: bytes, plain: bool) -> None:
     body = bytes(8) + data if plain else data
     for side in sides(http_call(request(name, data), response(name, body))):

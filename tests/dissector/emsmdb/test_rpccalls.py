@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.emsmdb import Call, Side, calls_from
@@ -23,7 +23,7 @@ from dissector.grammar.pdu import NDR64
 from dissector.grammar.reading import parse
 from dissector.node import Undecoded
 from dissector.transport.messages import RpcCall, RpcMessage
-from tests.conftest import shared
+from tests.conftest import examples, shared
 from tests.dissector.emsmdb.messages import check_side, notes, pdu_of, rop_leaf, rpc_exchange, sides, source
 
 HANDLE = bytes.fromhex("000000009657703b05092b458eb22f5383133045")
@@ -376,7 +376,7 @@ def test_connects_are_known_by_their_shape() -> None:
 
 
 @given(st.integers(0, 15), st.binary(max_size=120), st.booleans())
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_random_stubs_are_no_calls_without_a_bind(opnum: int, stub: bytes, asked: bool) -> None:
     rpc = rpc_exchange(opnum, stub, None, interface=None) if asked else rpc_exchange(None, None, stub, interface=None)
     assert calls_from(rpc) is None
@@ -388,7 +388,7 @@ OPERATIONS = [(interface, opnum) for interface, (_, table) in INTERFACES.items()
 
 
 @given(st.sampled_from(OPERATIONS), st.binary(max_size=160), st.binary(max_size=160), st.booleans())
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_any_stub_is_a_call(operation: tuple[uuid.UUID, int], asked: bytes, answer: bytes, big_endian: bool) -> None:
     call = made(rpc_exchange(operation[1], asked, answer, operation[0], big_endian))
     for side in sides(call):

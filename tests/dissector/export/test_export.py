@@ -20,7 +20,7 @@ from dissector.export.run import Order, Outcome, export, export_many, orders_for
 from dissector.export.schema import FORMAT, TABLES
 from dissector.export.sets import PARTS, Place, set_name
 from dissector.pipeline import dissect
-from tests.conftest import ROOT, captures_in
+from tests.conftest import LONG, ROOT, captures_in
 
 pytest.importorskip("pyarrow", reason="the extra `export` is not installed")
 duckdb = pytest.importorskip("duckdb", reason="the extra `export` is not installed")
@@ -282,7 +282,7 @@ def test_orders_are_made_once_for_each_file(tmp_path: Path, monkeypatch: pytest.
 
 def dissector(*arguments: object, code: str = "from dissector.cli import main; main()") -> Any:
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, cwd=ROOT, timeout=120, check=False, text=True)
+    return subprocess.run(command, capture_output=True, cwd=ROOT, timeout=LONG, check=False, text=True)
 
 
 def test_the_command_tells_what_it_did_and_ends_with_1_where_something_failed(tmp_path: Path) -> None:

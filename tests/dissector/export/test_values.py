@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.export.rows import rows_of
@@ -22,7 +22,7 @@ from dissector.node import Node
 from dissector.pipeline import dissect
 from dissector.session.streams import KEEP_ALL, Streams
 from dissector.source import ByteSource
-from tests.conftest import ROOT, SHARED, captures_in, shared
+from tests.conftest import ROOT, SHARED, captures_in, examples, shared
 
 CAPTURES = sorted((ROOT / "captures").glob("*.pcap")) + captures_in("gromox", "real")
 EXPECTED = SHARED / "captures" / "gromox" / "expected"
@@ -115,7 +115,7 @@ def test_recipients_of_a_rop_are_numbered() -> None:
 
 
 @pytest.mark.skipif(not EXPECTED.exists(), reason="../shared/captures/gromox/expected is not on this machine")
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(st.data())
 def test_a_stream_cut_anywhere_gives_the_same(data: st.DataObject) -> None:
     wire = (EXPECTED / "contents-incremental" / "incremental.fts").read_bytes()

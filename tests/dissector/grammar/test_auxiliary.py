@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.grammar.auxiliary import BLOCKS, AuxBlock, AuxBlocks
@@ -13,6 +13,7 @@ from dissector.grammar.base import Undecoded, build
 from dissector.grammar.reading import parse, trace
 from dissector.node import Node
 from dissector.source import ByteSource
+from tests.conftest import examples
 from tests.dissector.grammar.rops.check import check_cover, diagnostics
 
 SIZES = {
@@ -157,13 +158,13 @@ def blocks(draw: Any) -> bytes:
 
 
 @given(blocks())
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_any_blocks_build_back(data: bytes) -> None:
     read(data)
 
 
 @given(blocks(), st.integers(0, 400), st.integers(0, 255))
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_damage_leaves_a_tree(data: bytes, at: int, byte: int) -> None:
     damaged = bytearray(data)
     if damaged:

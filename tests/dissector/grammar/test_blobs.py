@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from construct import Construct
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from dissector.grammar import (
@@ -27,6 +27,7 @@ from dissector.grammar.ids import ObjectId
 from dissector.grammar.properties import TaggedPropertyValue
 from dissector.grammar.reading import parse, trace
 from dissector.source import ByteSource
+from tests.conftest import examples
 from tests.dissector.grammar.holds import any_bytes_hold, damaged_bytes_hold, made_values_hold
 from tests.dissector.grammar.rops.check import check, diagnostics
 
@@ -47,7 +48,7 @@ STRUCTURES: dict[str, Construct] = {
 }
 GENERATED = sorted(STRUCTURES.keys() - BY_OFFSET)
 
-LENIENT = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+LENIENT = examples(10, *HealthCheck)
 
 
 @pytest.mark.parametrize("name", GENERATED)

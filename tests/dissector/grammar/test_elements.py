@@ -6,13 +6,14 @@ import tracemalloc
 import uuid
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.grammar.elements import Element, ElementReader, Named, elements_of, encode, make, rebuilt, trace_element
 from dissector.grammar.fasttransfer import MARKER, MARKERS
 from dissector.node import Undecoded
 from dissector.source import ByteSource
+from tests.conftest import examples
 from tests.dissector.grammar.streams import REAL, SET, all_real, contents, hierarchy_start, real, subject
 
 
@@ -55,7 +56,7 @@ def test_a_stream_of_single_bytes_gives_the_same_elements():
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=40)
+@examples(40)
 def test_streams_in_any_chunks_give_the_same_elements(data):
     wire = real(data.draw(st.sampled_from(["upload-session/upload-after", "contents-incremental/incremental"])))
     keep = data.draw(st.sampled_from([None, 0, 100]))
@@ -97,7 +98,7 @@ def made_elements(draw) -> Element:
 
 
 @given(st.lists(made_elements(), max_size=12), st.data())
-@settings(deadline=None, max_examples=50)
+@examples(50)
 def test_made_elements_are_read_as_they_were_made(made, data):
     wire = b"".join(encode(made))
     cut = data.draw(st.integers(0, len(wire)))
@@ -108,7 +109,7 @@ def test_made_elements_are_read_as_they_were_made(made, data):
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=150)
+@examples(150)
 def test_truncated_and_flipped_streams_never_raise(data):
     wire = bytearray(contents(1))
     for _ in range(data.draw(st.integers(0, 4))):

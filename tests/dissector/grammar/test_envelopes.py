@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from dissector.grammar.base import Layout, build
 from dissector.grammar.envelopes import ASYNC_EMSMDB, EMSMDB, MAILBOX, RFR, RpcHeaderExt, version
 from dissector.grammar.reading import parse, trace
 from dissector.source import ByteSource
+from tests.conftest import examples
 from tests.dissector.grammar import ndr_rules  # noqa: F401  the strategies for NDR
 from tests.dissector.grammar.rops.check import check, check_cover, diagnostics
 from tests.dissector.grammar.strategies import values
@@ -124,7 +125,7 @@ def definitions() -> list[Any]:
 
 @pytest.mark.parametrize(("layout", "ordered"), definitions())
 @given(data=st.data())
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(10, *HealthCheck)
 def test_every_definition_builds_and_reads(layout: Layout, ordered: bool, data: st.DataObject) -> None:
     params = {"big_endian": data.draw(st.booleans())} if ordered else {}
     raw = build(layout, data.draw(values(layout, params)), **params)

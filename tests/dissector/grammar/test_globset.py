@@ -5,13 +5,14 @@ from __future__ import annotations
 import heapq
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dissector.grammar.base import build
 from dissector.grammar.globset import shortest
 from dissector.grammar.idset import Globset, ranges_of
 from dissector.model.idset import normal
+from tests.conftest import examples
 
 BASES = (0, 0x100, 0x200, 0x1FF00, 0x20000, 0xFFFF00, 0x1000000, 0x10000000000)
 clusters = st.tuples(st.sampled_from(BASES), st.integers(-4, 12), st.integers(1, 4)).map(
@@ -69,7 +70,7 @@ def exhaustive(ids) -> int:
 @example(frozenset({0x1FD, 0x1FF, 0x200, 0x202}))
 @example(frozenset({0x101, 0x180, 0x201, 0x280}))  # two ids each: no push pays
 @example(frozenset({0x1FE, 0x1FF, 0x200, 0x201, 0x10000}))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_no_encoding_is_shorter(ids):
     ranges = normal((one, one) for one in ids)
     commands = shortest(ranges)
@@ -116,7 +117,6 @@ many = st.lists(
 
 
 @given(many)
-@settings(deadline=None)
 def test_what_is_written_means_the_set_and_beats_known_writers(ranges):
     made = normal(ranges)
     commands = shortest(made)

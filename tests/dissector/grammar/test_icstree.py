@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.grammar.icstree import Gap, trace_parts, trace_stream
 from dissector.node import Node, Severity, Undecoded
 from dissector.source import ByteSource, Piece
+from tests.conftest import examples
 from tests.dissector.grammar.streams import (
     REAL,
     STATE,
@@ -182,7 +183,7 @@ def test_a_broken_rule_is_a_note_on_the_production():
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=100)
+@examples(100)
 def test_truncated_and_flipped_streams_give_a_tree(data):
     root = data.draw(st.sampled_from(["contentsSync", "messageContent", "hierarchySync", "topFolder", None]))
     wire = bytearray(contents(1))
@@ -193,7 +194,6 @@ def test_truncated_and_flipped_streams_give_a_tree(data):
 
 
 @given(st.binary(max_size=300), st.sampled_from(["contentsSync", "state", None]))
-@settings(deadline=None)
 def test_any_bytes_give_a_tree(data, root):
     check(trace_stream(ByteSource("x", data), root), data)
 

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 from construct import Container
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.grammar.base import U32, Counted, GrammarError, Layout, Undecoded, build
@@ -200,7 +200,6 @@ ranges = st.lists(
 
 
 @given(st.dictionaries(st.integers(0, 0xFFFF), ranges, max_size=3) | st.dictionaries(st.uuids(), ranges, max_size=3))
-@settings(deadline=None)
 def test_what_is_encoded_decodes_to_the_same_set(model):
     idset = IdSet(model)
     form = form_of(idset) if idset else IDSET_REPLGUID
@@ -210,7 +209,6 @@ def test_what_is_encoded_decodes_to_the_same_set(model):
 
 
 @given(st.sampled_from([text for text, _ in EXAMPLES]), st.data())
-@settings(deadline=None)
 def test_truncated_and_flipped_sets_never_raise_and_build_back(text, data):
     wire = bytearray(bytes.fromhex(text))
     for _ in range(data.draw(st.integers(0, 3))):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.grammar.elements import make
 from dissector.grammar.messages import Message, MessageReader, Property
 from dissector.grammar.syncstory import Change, StoryReader
 from dissector.node import Undecoded
+from tests.conftest import examples
 from tests.dissector.grammar.streams import REAL, STATE, contents, elements, full_change, partial_change, real, stream
 
 
@@ -110,14 +111,14 @@ def test_behind_missing_bytes() -> None:
 
 
 @given(st.integers(1, 300))
-@settings(deadline=None, max_examples=30)
+@examples(30)
 def test_chunks_make_no_difference(step: int) -> None:
     data = contents(2)
     assert repr(messages(data, "contentsSync", step)) == repr(messages(data, "contentsSync"))
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60)
+@examples(60)
 def test_any_bytes(data: st.DataObject) -> None:
     wire = bytearray(contents(1))
     for _ in range(data.draw(st.integers(1, 5))):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from construct import Container
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from dissector.grammar.base import Layout, build
@@ -21,6 +21,7 @@ from dissector.grammar.ndr import N32, Unique
 from dissector.grammar.nspi import ADDRESS_BOOK, NSPI, Restriction
 from dissector.grammar.reading import parse, trace
 from dissector.source import ByteSource
+from tests.conftest import examples
 from tests.dissector.grammar import ndr_rules  # noqa: F401  the strategies for NDR
 from tests.dissector.grammar.rops.check import check_cover, diagnostics
 from tests.dissector.grammar.strategies import contains, values
@@ -122,7 +123,7 @@ OPERATIONS = [(opnum, side) for opnum in NSPI for side in ("request", "response"
 
 @pytest.mark.parametrize(("opnum", "side"), OPERATIONS)
 @given(data=st.data())
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(8, *HealthCheck)
 def test_every_stub_builds_and_reads(opnum: int, side: str, data: st.DataObject) -> None:
     layout = getattr(NSPI[opnum], side)
     params = {"big_endian": data.draw(st.booleans())}
@@ -141,7 +142,7 @@ BODIES = [(name, form) for name in ADDRESS_BOOK for form in ("request", "respons
 
 @pytest.mark.parametrize(("name", "form"), BODIES)
 @given(data=st.data())
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(8, *HealthCheck)
 def test_every_body_builds_and_reads(name: str, form: str, data: st.DataObject) -> None:
     layout = getattr(ADDRESS_BOOK[name], form)
     made = data.draw(values(layout))
@@ -156,7 +157,7 @@ def test_every_body_builds_and_reads(name: str, form: str, data: st.DataObject) 
 
 
 @given(st.sampled_from(OPERATIONS), st.binary(max_size=200), st.booleans())
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_any_bytes_are_a_tree(operation: tuple[int, str], data: bytes, big_endian: bool) -> None:
     layout = getattr(NSPI[operation[0]], operation[1])
     tree = trace(layout, ByteSource("stub", data), "stub", big_endian=big_endian)

@@ -6,14 +6,14 @@ import json
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.grammar.elements import elements_of, make
 from dissector.grammar.idset import IDSET_REPLGUID, decode_idset
 from dissector.grammar.syncstory import Change, Fault, Report, Sets, StoryReader
 from dissector.model.idset import IdSet
-from tests.conftest import shared
+from tests.conftest import examples, shared
 from tests.dissector.grammar.streams import (
     REAL,
     STATE,
@@ -191,7 +191,7 @@ def test_sets_that_are_broken_are_told_in_part():
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=40)
+@examples(40)
 def test_the_story_does_not_depend_on_the_cuts(data):
     wire = real("contents-incremental/incremental")
     cuts = sorted(data.draw(st.lists(st.integers(0, len(wire)), max_size=20)))
@@ -200,7 +200,7 @@ def test_the_story_does_not_depend_on_the_cuts(data):
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=100)
+@examples(100)
 def test_damaged_streams_are_told_without_raising(data):
     root = data.draw(st.sampled_from(["contentsSync", "messageContent", "messageList", "topFolder"]))
     wire = bytearray(contents(1))

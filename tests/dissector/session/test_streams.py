@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.errors import CaptureError
@@ -25,7 +25,7 @@ from dissector.session.stream import StateUpload, Stream
 from dissector.session.streams import KEEP_ALL, Joined, Streams
 from dissector.source import ByteSource
 from dissector.verify import tiling_faults
-from tests.conftest import ROOT, shared
+from tests.conftest import ROOT, examples, shared
 from tests.dissector.grammar.streams import REAL, contents, elements, full_change, real, stream
 from tests.dissector.session.talk import (
     DONE,
@@ -654,7 +654,7 @@ def test_a_real_stream_cut_in_two_at_every_place_is_the_same_tree() -> None:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=25)
+@examples(25)
 def test_a_real_stream_cut_into_buffers_anywhere_is_the_same_tree_and_the_same_count(data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(["contents-incremental/incremental", "copyto/copymessages", NOOP]))
     wire = real(name)
@@ -691,7 +691,7 @@ def account_of(found: Stream) -> tuple[Any, ...]:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60)
+@examples(60)
 def test_any_bytes_with_holes_give_trees_that_keep_every_byte(data: st.DataObject) -> None:
     wire = bytearray(data.draw(st.sampled_from([CONTENTS, stream(full_change()), b"abc" * 40])))
     for _ in range(data.draw(st.integers(0, 3))):

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import LONG
+
 
 def tshark(path: Path, *arguments: str) -> str:
     """What tshark prints about a capture. Skips the test where there is no tshark."""
@@ -17,7 +19,7 @@ def tshark(path: Path, *arguments: str) -> str:
     if program is None:
         pytest.skip("tshark is not installed")
     command = [program, "-r", str(path), "-o", "tcp.reassemble_out_of_order:TRUE", *arguments]
-    return subprocess.run(command, capture_output=True, check=True, timeout=120).stdout.decode()
+    return subprocess.run(command, capture_output=True, check=True, timeout=LONG).stdout.decode()
 
 
 def http_messages(path: Path) -> list[tuple[str, bytes]]:

@@ -7,12 +7,13 @@ import random
 import zlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.node import Severity
 from dissector.transport import http, pairing
 from dissector.transport.messages import HttpExchange, HttpMessage, Opaque
+from tests.conftest import examples
 from tests.dissector.transport.wire import Wire
 
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -520,7 +521,7 @@ def summary(wire: Wire) -> list[tuple[object, ...]]:
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.integers(1, 700), min_size=1, max_size=12))
 def test_any_cut_gives_the_same_messages(cuts: list[int]) -> None:
     whole, cut = Wire(), Wire()

@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.grammar import pdu
 from dissector.node import Severity
 from dissector.transport import rpc
 from dissector.transport.messages import HttpExchange, Message, Opaque, RpcCall, RpcControl, RpcMessage
+from tests.conftest import examples
 from tests.dissector.transport.wire import Link, Wire
 
 EMSMDB = uuid.UUID("a4f1db00-ca47-1067-b31f-00dd010662da")
@@ -131,7 +132,7 @@ def test_a_call(big: bool) -> None:
     assert call.response.last_frame == len(wire.segments) - 2
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.lists(st.integers(1, 300), max_size=10),
     st.lists(st.integers(1, 300), max_size=10),

@@ -6,7 +6,7 @@ import random
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.capture.base import ACK, FIN, PSH, RST, SYN, Segment
@@ -14,6 +14,7 @@ from dissector.source import ByteSource, Piece, Span
 from dissector.transport import tcp
 from dissector.transport.stream import Connection, Direction
 from dissector.transport.tcp import TcpStats, reassemble
+from tests.conftest import examples
 from tests.dissector.capture.frames import CLIENT, SERVER, Recorder
 
 PORTS = (40000, 80)
@@ -652,7 +653,7 @@ def disorder(draw: st.DrawFn) -> tuple[bytes, list[tuple[int, bytes]], list[int]
     return stream, sent, cuts, draw(st.sampled_from([0, 1000, 0xFFFFFFF0, 0x7FFFFFF0])), draw(st.booleans())
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(disorder(), st.data())
 def test_disorder_gives_the_same_bytes(case: tuple, data: st.DataObject) -> None:
     stream, sent, _, isn, syn = case
@@ -673,7 +674,7 @@ def test_disorder_gives_the_same_bytes(case: tuple, data: st.DataObject) -> None
     assert one.sides == ([stream], [])
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(disorder(), st.data())
 def test_a_lost_segment_is_one_gap(case: tuple, data: st.DataObject) -> None:
     stream, sent, _, isn, _ = case
@@ -691,7 +692,7 @@ def test_a_lost_segment_is_one_gap(case: tuple, data: st.DataObject) -> None:
     assert (stats.gaps, stats.missing, stats.delivered) == (1, len(gone), len(stream) - len(gone))
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     st.lists(
         st.tuples(

@@ -13,7 +13,7 @@ from dissector.decode import decode_bytes
 from dissector.errors import DissectorError
 from dissector.session.streams import KEEP_ALL, Streams
 from dissector.views.extract import Extractor
-from tests.conftest import ROOT, shared
+from tests.conftest import LONG, ROOT, shared
 from tests.dissector.grammar.streams import contents, full_change, stream
 from tests.dissector.session.talk import DONE, Talk, got
 from tests.dissector.views.test_streams import streams_of
@@ -103,7 +103,7 @@ def test_no_file_is_written_over(tmp_path: Path) -> None:
     kept = tmp_path / "stream-1-contentsSync.fts"
     kept.write_bytes(b"mine")
     command = [sys.executable, "-m", "dissector", "streams", str(INCREMENTAL), "--extract", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, cwd=ROOT, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, cwd=ROOT, timeout=LONG, check=False)
     assert done.returncode == 2
     assert "is there already" in done.stderr.decode()
     assert str(kept) in done.stderr.decode()
@@ -120,7 +120,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 def test_the_command_makes_the_folder_and_counts(tmp_path: Path) -> None:
     target = tmp_path / "out"
     command = [sys.executable, "-m", "dissector", "streams", str(INCREMENTAL), "--extract", str(target)]
-    done = subprocess.run([*command, "-Y", "stream == 2"], capture_output=True, cwd=ROOT, timeout=60, check=False)
+    done = subprocess.run([*command, "-Y", "stream == 2"], capture_output=True, cwd=ROOT, timeout=LONG, check=False)
     assert done.returncode == 0
     assert sorted(path.name for path in target.iterdir()) == [
         "stream-2-contentsSync.fts", "stream-2-contentsSync.state.json", "stream-2-uploaded.state.json",

@@ -23,7 +23,7 @@ from dissector.views.streams import (
     stream_row,
     stream_tree_lines,
 )
-from tests.conftest import ROOT
+from tests.conftest import LONG, ROOT
 from tests.dissector.grammar.streams import contents
 from tests.dissector.session.talk import DONE, Talk, got
 
@@ -46,7 +46,7 @@ def uploaded() -> list[Stream]:
 
 def dissector(*arguments: object) -> str:
     command = [sys.executable, "-m", "dissector", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, cwd=ROOT, timeout=60, check=True).stdout.decode()
+    return subprocess.run(command, capture_output=True, cwd=ROOT, timeout=LONG, check=True).stdout.decode()
 
 
 def test_rows_say_what_each_stream_was(uploaded: list[Stream]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from replay.reports import text_of
+from tests.conftest import LONG
 from tests.replay.reports.test_reports import made
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -55,7 +56,7 @@ def test_boxes_show_and_hide(tmp_path: Path) -> None:
             "--disable-component-update", "--disable-sync", "--window-size=800,600",
             f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", "--dump-dom", page.as_uri(),
         ],
-        capture_output=True, timeout=120, check=False,
+        capture_output=True, timeout=LONG, check=False,
     )  # fmt: skip
     if done.returncode:
         pytest.skip(f"the browser does not start here: {done.stderr.decode(errors='replace').strip()[-200:]}")

@@ -15,6 +15,8 @@ from dissector.grammar.reading import parse
 from dissector.grammar.rops import BY_NAME, ROPS
 from dissector.source import ByteSource
 
+PLAIN: dict[str, Any] = {"trust_env": False, "verify": False}
+"""Options of httpx for plain HTTP on this machine: no proxy, and no authorities, whose reading takes long."""
 NONE = 0xFFFFFFFF
 CHAIN = 4
 
@@ -29,7 +31,7 @@ class Client:
     def __init__(self, server: Any, user: str | None = None, password: str | None = None) -> None:
         self.server = server
         self.auth = (user or server.user, password or server.password)
-        self.http = httpx.Client(timeout=30)
+        self.http = httpx.Client(timeout=60, **PLAIN)
         self.cookies: dict[str, str] = {}
         self.request_guid, self.client_guid = uuid.uuid4(), uuid.uuid4()
         self.counter = 0

@@ -17,7 +17,8 @@ from dissector.grammar.reading import parse
 from dissector.source import ByteSource
 from replay.server import RunningServer
 from replay.server.app import MAX_BODY
-from tests.replay.server.client import Client, rop_buffer
+from tests.conftest import LONG, until
+from tests.replay.server.client import PLAIN, Client, rop_buffer
 
 CONNECT = build(
     MAILBOX["Connect"].request,
@@ -99,7 +100,7 @@ def test_wrong_path_verb_type_and_content(server: RunningServer, client: Client)
     missing = client.post("PING", url=f"{server.base_url}/mapi/other/")
     assert missing.status_code == 404
     assert missing.headers["x-responsecode"] == "3"
-    got = httpx.get(server.url, auth=client.auth)
+    got = httpx.get(server.url, auth=client.auth, **PLAIN)
     assert got.headers["x-responsecode"] == "2"
     assert client.post("Frobnicate").headers["x-responsecode"] == "5"
     assert client.post("Connect", CONNECT, {"Content-Type": "text/plain"}).headers["x-responsecode"] == "4"
@@ -149,13 +150,15 @@ def test_one_request_at_a_time(server: RunningServer, client: Client) -> None:
 
 
 def test_pending_tags_while_it_takes_long() -> None:
-    with RunningServer(pending_period=0.1) as server, Client(server) as client:
+    with RunningServer(pending_period=0.05) as server, Client(server) as client:
         client.connect()
+        (context,) = server.server.contexts.values()
         answers = []
         with server.store.lock:  # nobody gets to the store
             thread = threading.Thread(target=lambda: answers.append(client.logon()))
             thread.start()
-            time.sleep(0.35)
+            until(lambda: context.busy)
+            time.sleep(0.5)
         thread.join()
         assert answers[0]["ReturnValue"] == 0
         assert b"PENDING" in client.elapsed
@@ -194,15 +197,11 @@ def test_a_client_that_goes_away_while_it_waits(server: RunningServer, client: C
     """Its NotificationWait is given up, an Execute is carried out all the same."""
     logon = client.logon()
     (context,) = server.server.contexts.values()
-    server.server.wait = 30.0
+    server.server.wait = LONG
     wait = build(MAILBOX["NotificationWait"].request, {"Flags": 0, "AuxiliaryBuffer": b""})
     with pytest.raises(httpx.ReadTimeout):
-        client.post("NotificationWait", wait, timeout=0.2)
-    for _ in range(200):
-        if not context.waiting:
-            break
-        time.sleep(0.01)
-    assert not context.waiting
+        client.post("NotificationWait", wait, timeout=httpx.Timeout(LONG, read=0.2))
+    until(lambda: not context.waiting)
     assert client.call("RopGetStoreState", logon["Handle"])["ReturnValue"] == 0
     inbox = client.open_folder(logon["Handle"], logon["FolderIds"]["Inbox"])
     request = client.request_bytes(
@@ -214,10 +213,6 @@ def test_a_client_that_goes_away_while_it_waits(server: RunningServer, client: C
         "AuxiliaryBuffer": b"",
     })  # fmt: skip
     with server.store.lock, pytest.raises(httpx.ReadTimeout):
-        client.post("Execute", body, timeout=0.2)
-    for _ in range(200):
-        if not context.busy:
-            break
-        time.sleep(0.01)
-    assert not context.busy
-    assert server.store.one("SELECT count(*) FROM folders WHERE name = 'late'") == (1,)
+        client.post("Execute", body, timeout=httpx.Timeout(LONG, read=0.2))
+    until(lambda: server.store.one("SELECT count(*) FROM folders WHERE name = 'late'") == (1,))
+    until(lambda: not context.busy)

@@ -14,6 +14,7 @@ import pytest
 
 from replay.server import RunningServer
 from replay.server.store import Store
+from tests.conftest import LONG, until
 from tests.replay.server import sync
 from tests.replay.server.client import Client
 from tests.replay.server.test_runner import Process
@@ -42,7 +43,7 @@ class Writers:
 
     def join(self) -> None:
         for thread in self.threads:
-            thread.join(60)
+            thread.join(LONG)
             assert not thread.is_alive()
 
     def _run(self, number: int) -> None:
@@ -131,8 +132,7 @@ def test_kill_in_mid_write(tmp_path: Path, seed: int) -> None:
         server = Process(path)
         writers = Writers(server)
         writers.start()
-        while len(writers.saved) < 8:
-            time.sleep(0.005)
+        until(lambda: len(writers.saved) >= 8 or writers.failures)  # noqa: B023
         time.sleep(wait.random() * 0.2)
         server.end(signal.SIGKILL)
         writers.join()
@@ -152,8 +152,7 @@ def test_sigterm_in_mid_write_loses_nothing_that_was_answered(tmp_path: Path) ->
     server = Process(path)
     writers = Writers(server)
     writers.start()
-    while len(writers.saved) < 12:
-        time.sleep(0.005)
+    until(lambda: len(writers.saved) >= 12 or writers.failures)
     assert server.end(signal.SIGTERM) == "ended\n"
     writers.join()
     check(path)

@@ -16,6 +16,7 @@ import pytest
 
 from replay.server import RunningServer, ServerError, StoreError, serve
 from replay.server.store import Store
+from tests.conftest import LONG, until
 from tests.replay.server.client import Client
 
 SCRIPT = """
@@ -43,7 +44,7 @@ class Process:
 
     def end(self, number: int) -> str:
         self.process.send_signal(number)
-        output, _ = self.process.communicate(timeout=30)
+        output, _ = self.process.communicate(timeout=LONG)
         return output
 
 
@@ -66,6 +67,7 @@ def subjects(client: Client) -> list[str]:
     return sorted(row[0] for row in client.rows(client.table("RopGetContentsTable", folder, 0x0037001F)))
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly(tmp_path: Path, number: int) -> None:
     server = Process(tmp_path / "store.db")
@@ -88,7 +90,7 @@ def test_sigterm_while_a_notification_wait_is_open(tmp_path: Path) -> None:
         thread.start()
         time.sleep(0.3)
         output = server.end(signal.SIGTERM)
-        thread.join(10)
+        thread.join(LONG)
     assert not thread.is_alive()
     assert output == "ended\n"
 
@@ -133,10 +135,9 @@ def test_a_killed_server_leaves_a_consistent_store(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=quietly)
     thread.start()
-    while len(saved) < 20:
-        time.sleep(0.01)
+    until(lambda: len(saved) >= 20)
     server.end(signal.SIGKILL)
-    thread.join(30)
+    thread.join(LONG)
     with RunningServer("user", "p", path) as again, Client(again) as client:
         assert again.store.one("PRAGMA integrity_check") == ("ok",)
         assert not again.store.run("PRAGMA foreign_key_check").fetchall()
@@ -185,7 +186,7 @@ def test_several_clients_in_threads(server: RunningServer) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(LONG)
     assert not failures
     ids = [row[0] for row in server.store.run("SELECT id FROM messages")]
     assert len(ids) == len(set(ids)) == 30

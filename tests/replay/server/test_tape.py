@@ -22,6 +22,7 @@ from replay.recording import Recorder
 from replay.server import RunningServer
 from replay.server.app import MAX_BODY
 from replay.server.faults import parse
+from tests.conftest import LONG
 from tests.replay.server import sync
 from tests.replay.server.client import Client
 from tests.replay.sessions import replayed
@@ -131,7 +132,7 @@ def test_several_clients_are_kept_apart(tmp_path: Path) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(LONG)
     found = exchanges(path)
     sessions = {one.session.number for one in found if one.session is not None}
     assert len(sessions) == count
@@ -222,7 +223,7 @@ class Served:
 
     def end(self, number: int) -> tuple[int, str]:
         self.process.send_signal(number)
-        _, told = self.process.communicate(timeout=30)
+        _, told = self.process.communicate(timeout=LONG)
         return self.process.returncode, told
 
 
@@ -240,7 +241,7 @@ def test_the_record_of_a_server_that_is_ended(tmp_path: Path, number: int) -> No
     assert [one.call.name for one in found] == ["Connect", "Execute", "Execute"]
     assert not [one for one in found if one.diagnostics]
     again = Served("--record", str(path), "--store", str(tmp_path / "store"))
-    assert again.process.wait(10) == 2
+    assert again.process.wait(LONG) == 2
     assert "is there already: --overwrite replaces it" in again.first
     third = Served("--record", str(path), "--overwrite", "--store", str(tmp_path / "store"))
     assert third.end(signal.SIGTERM)[0] == 0
@@ -262,7 +263,7 @@ def test_faults_from_the_command_line(tmp_path: Path) -> None:
 def test_the_faults_are_listed_and_checked() -> None:
     def run(*options: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "replay", "serve", *options]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=LONG, check=False)
 
     listed = run("--fault", "help")
     assert listed.returncode == 0

@@ -15,7 +15,7 @@ from replay.stub.answers import scripts_of
 from replay.stub.app import RunningStub, Stub, listener
 from tests.conftest import ROOT
 from tests.replay.server import sync
-from tests.replay.server.client import Client
+from tests.replay.server.client import PLAIN, Client
 from tests.replay.sessions import PASSWORD, SUBJECT, USER, a_day, recorded, start
 
 UPLOAD = ROOT / "captures" / "upload-session.pcap"
@@ -173,7 +173,7 @@ def test_requests_that_are_none(tables: RunningStub) -> None:
     url = tables.base_url + "/mapi/emsmdb/"
 
     def post(kind: str, body: bytes = b"", **headers: str) -> httpx.Response:
-        return httpx.post(url, content=body, headers={"X-RequestType": kind, **headers}, trust_env=False)
+        return httpx.post(url, content=body, headers={"X-RequestType": kind, **headers}, **PLAIN)
 
     assert post("PING").content.endswith(b"DONE\r\n\r\n")
     assert post("Bind").headers["X-ResponseCode"] == "5"

@@ -21,7 +21,7 @@ from replay.server.runner import RunningServer
 from replay.transport.auth import Credentials, Method
 from replay.transport.autodiscover import PATH, Found, discover, urls_of
 from replay.transport.mapihttp import Limits
-from tests.conftest import ROOT
+from tests.conftest import LONG, ROOT
 from tests.replay.servers import certificate
 
 ALICE = Credentials("alice", "secret", method=Method.BASIC)
@@ -171,7 +171,7 @@ def test_certificates_count_and_silence_ends(tmp_path: Path) -> None:
     stop = threading.Event()
 
     def wait(path: str, body: bytes) -> Answer:
-        stop.wait(2)
+        stop.wait(LONG)
         return 200, "", {}
 
     with answering(wait) as server:
@@ -196,7 +196,7 @@ def test_from_the_command_line() -> None:
             return subprocess.run(
                 [sys.executable, "-m", "replay", "run", str(ROOT / "captures" / "notify.pcap"), "--user", "alice",
                  "--autodiscover", "alice@example.test", *options],
-                capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+                capture_output=True, text=True, timeout=LONG, stdin=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": str(ROOT), "REPLAY_PASSWORD": "secret"},
             )  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,25 +29,27 @@ from replay.server.runner import RunningServer
 from replay.transport.auth import Credentials, Method
 from replay.transport.autodiscover import urls_of
 from replay.transport.mapihttp import Limits, MapiHttp, endpoint
-from tests.conftest import ROOT
+from tests.conftest import LONG, ROOT
 from tests.replay.servers import HEAD, Handler, certificate, chunk, front, read_request, rude
 
 UPLOAD = ROOT / "captures" / "upload-session.pcap"
 ALICE = Credentials("alice", "secret", method=Method.BASIC)
-QUICK = Limits(connect=2.0, silence=0.4, request=20.0)
+PATIENT = Limits(connect=LONG, silence=LONG, request=LONG)
+BRIEF = Limits(connect=LONG, silence=1.5, request=LONG)
+"""For servers that fall silent; not for others, whose answers may take long on a busy machine."""
 CONNECT = Outgoing(1, "Connect", connect_body("/o=x/cn=alice"))
 
 
-def ask(url: str, limits: Limits = QUICK, **options: object) -> bytes:
+def ask(url: str, limits: Limits = PATIENT, **options: object) -> bytes:
     with MapiHttp(url, ALICE, limits=limits, **options) as client:  # type: ignore[arg-type]
         answer = client.send(CONNECT)
     assert answer.response is not None
     return answer.response.body.data
 
 
-def replayed(url: str, **options: object) -> Report:
+def replayed(url: str, limits: Limits = PATIENT, **options: object) -> Report:
     with dissect(UPLOAD) as dissection:
-        target = Target(url, ALICE, "/o=x/cn=alice", limits=QUICK, **options)  # type: ignore[arg-type]
+        target = Target(url, ALICE, "/o=x/cn=alice", limits=limits, **options)  # type: ignore[arg-type]
         return run_steps(Planner().steps(dissection.exchanges()), target)
 
 
@@ -97,13 +100,13 @@ def test_a_url_with_a_password_is_refused_unseen(url: str) -> None:
 
 def silent(connection: socket.socket, number: int) -> None:
     read_request(connection)
-    time.sleep(3)
+    connection.recv(1)  # until the client has had enough
 
 
 def stops(connection: socket.socket, number: int) -> None:
     read_request(connection)
     connection.sendall(HEAD + chunk(b"PROCESSING\r\n"))
-    time.sleep(3)
+    connection.recv(1)
 
 
 def closes(connection: socket.socket, number: int) -> None:
@@ -144,8 +147,8 @@ def plain(status: str, *headers: str, body: bytes = b"") -> bytes:
 
 MAPI = "Content-Type: application/mapi-http"
 MISBEHAVIOUR = [
-    (silent, SilenceError, 6, "the server does not answer; nothing came for 0.4 s"),
-    (stops, SilenceError, 6, "the server stopped answering; nothing came for 0.4 s"),
+    (silent, SilenceError, 6, "the server does not answer; nothing came for 1.5 s"),
+    (stops, SilenceError, 6, "the server stopped answering; nothing came for 1.5 s"),
     (closes, ClosedError, 7, "the server closed the connection in mid-answer, behind 21 bytes"),
     (hangs_up, ClosedError, 7, "the server closed the connection without an answer"),
     (ends_early, ClosedError, 7, "the answer ends before it is DONE"),
@@ -165,7 +168,7 @@ def test_every_failure_has_its_words_and_its_code(
     behaviour: Callable[[socket.socket, int], None], error: type[ReplayError], code: int, words: str
 ) -> None:
     with rude(behaviour) as url, pytest.raises(error) as caught:
-        ask(url)
+        ask(url, BRIEF if error is SilenceError else PATIENT)
     assert words in str(caught.value)
     assert "Connect" in str(caught.value)
     assert caught.value.exit_code == code
@@ -195,12 +198,12 @@ def test_the_report_up_to_a_failure_is_kept(how: str, code: int, words: str) -> 
         handler.wfile.write(body[: len(body) // 2])
         handler.wfile.flush()
         if how == "silent":
-            time.sleep(1.5)
+            handler.rfile.read(1)  # until the client has had enough
         handler.close_connection = True
         return None
 
     with RunningServer("alice", "secret") as server, front(server.base_url, hook) as before:
-        report = replayed(before.base_url)
+        report = replayed(before.base_url, BRIEF if how == "silent" else PATIENT)
     assert words in report.failure
     assert report.exit_code == code
     assert report.steps >= 20
@@ -222,7 +225,7 @@ def test_a_busy_server_is_asked_again_when_it_says_so() -> None:
     with (
         RunningServer("alice", "secret") as server,
         front(server.base_url, before=busy) as before,
-        MapiHttp(before.base_url, ALICE, limits=QUICK, pause=waits.append) as client,
+        MapiHttp(before.base_url, ALICE, limits=PATIENT, pause=waits.append) as client,
     ):
         client.send(CONNECT)
     assert waits == [2.0, 2.0]
@@ -239,7 +242,7 @@ def test_a_server_that_goes_away_is_tried_again_and_given_up() -> None:
     waits: list[float] = []
     with (
         RunningServer("alice", "secret") as server,
-        MapiHttp(server.base_url, ALICE, limits=QUICK, pause=waits.append) as client,
+        MapiHttp(server.base_url, ALICE, limits=PATIENT, pause=waits.append) as client,
     ):
         client.send(CONNECT)
         server.stop()
@@ -253,18 +256,19 @@ def test_a_server_that_goes_away_is_tried_again_and_given_up() -> None:
 def test_pending_is_waited_for_and_silence_is_not_counted() -> None:
     """A server that says PENDING every 0.2 s is alive, although its answer takes longer than the limit of silence."""
 
-    def slow(connection: socket.socket, number: int) -> None:
+    def slow(connection: socket.socket, number: int, times: int = 9) -> None:
         read_request(connection)
         connection.sendall(HEAD + chunk(b"PROCESSING\r\n"))
-        for _ in range(4):
+        for _ in range(times):
             time.sleep(0.2)
             connection.sendall(chunk(b"PENDING\r\n"))
-        connection.sendall(chunk(b"DONE\r\nX-ElapsedTime: 800\r\n\r\n" + bytes(36)) + b"0\r\n\r\n")
+        connection.sendall(chunk(b"DONE\r\nX-ElapsedTime: 1800\r\n\r\n" + bytes(36)) + b"0\r\n\r\n")
 
     with rude(slow) as url:
-        assert ask(url).count(b"PENDING") == 4
-    with rude(slow) as url, pytest.raises(SilenceError, match=r"not done after 0\.5 s, the time limit"):
-        ask(url, Limits(silence=0.4, request=0.5))
+        assert ask(url, BRIEF).count(b"PENDING") == 9
+    endless = partial(slow, times=10**6)
+    with rude(endless) as url, pytest.raises(SilenceError, match=r"not done after 0\.5 s, the time limit"):
+        ask(url, Limits(silence=LONG, request=0.5))
 
 
 def test_a_failure_that_is_told_behind_done() -> None:

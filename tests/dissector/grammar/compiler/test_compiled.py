@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from construct import Construct, this
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
 from dissector.grammar import base, blobs, entryids, reading, restrictions, search
@@ -24,7 +24,7 @@ from dissector.grammar.reading import parse
 from dissector.grammar.rops import ROPS
 from dissector.pipeline import dissect
 from dissector.source import ByteSource
-from tests.conftest import ROOT, captures_in
+from tests.conftest import ROOT, captures_in, examples
 from tests.dissector.grammar.compiler.both import compiled_of, parse_both, trace_both
 from tests.dissector.grammar.strategies import session_arguments, values
 
@@ -35,7 +35,7 @@ LAYOUTS: Mapping[str, Construct] = {
     if layout is not None
 }
 CAPTURES = [*sorted((ROOT / "captures").glob("*.pcap")), *captures_in("real", "gromox")]
-QUICK = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = examples(15, *HealthCheck)
 
 Reading = tuple[Construct, bytes, int, int, dict[str, Any]]
 
@@ -138,7 +138,7 @@ def tags(encoding: Any) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("encoding", [ROP_VALUES, EXTENDED_VALUES, ADDRESS_BOOK_VALUES, FASTTRANSFER_VALUES])
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(raw=st.binary(max_size=60), seed=st.randoms(use_true_random=False))
 def test_values_of_every_tag_on_any_bytes(encoding: Any, raw: bytes, seed: random.Random) -> None:
     for tag in seed.sample(sorted(set(tags(encoding))), 12):

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.grammar import reading
@@ -16,6 +16,7 @@ from dissector.grammar.compiler.stream import element_tree, kinds
 from dissector.grammar.elements import Element, elements_of, trace_element
 from dissector.grammar.fasttransfer import MARKERS, Marker, PropValue
 from dissector.source import ByteSource
+from tests.conftest import examples
 from tests.dissector.grammar.compiler.both import same_tree
 from tests.dissector.grammar.streams import REAL, full_change, real, stream
 
@@ -77,7 +78,7 @@ def test_damaged_elements() -> None:
             agree(ByteSource("damaged", bytes(damaged)), element, element.end, after)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     st.sampled_from([0x0037, 0x0E07, 0x65E2, 0x65E3, 0x0FFF, 0x3FDE, 0x4017, 0x4022]),
     st.sampled_from([2, 3, 4, 5, 6, 7, 0xA, 0xB, 0xD, 0x14, 0x1E, 0x1F, 0x40, 0x48, 0xFB, 0x102, 0x1003, 0x101F, 0x1102,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from construct import BytesInteger, Construct, FormatField, Subconstruct
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from dissector.grammar import base, forms, ids, properties
@@ -22,7 +22,7 @@ from dissector.grammar.rops import BY_NAME, MODULES, ROPS
 from dissector.grammar.rops.base import RopDef
 from dissector.node import Severity
 from dissector.source import ByteSource
-from tests.conftest import ROOT, shared
+from tests.conftest import ROOT, examples, shared
 from tests.dissector.grammar.rops.check import check_cover, check_truncation, check_values, diagnostics
 from tests.dissector.grammar.strategies import contains, session_arguments, values
 
@@ -40,7 +40,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(12, *HealthCheck)
 @given(data=st.data())
 def test_made_values_build_and_read_back(name: str, data: st.DataObject) -> None:
     layout = LAYOUTS[name]
@@ -59,7 +59,7 @@ def test_made_values_build_and_read_back(name: str, data: st.DataObject) -> None
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(12, *HealthCheck)
 @given(data=st.data())
 def test_damaged_bytes_still_make_a_tree(name: str, data: st.DataObject) -> None:
     layout = LAYOUTS[name]

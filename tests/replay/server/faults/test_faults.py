@@ -24,6 +24,7 @@ from replay.recording import Recorder
 from replay.server import RunningServer
 from replay.server.faults import FAULTS, FaultError, help_lines, parse
 from replay.server.faults.transport import Slow
+from tests.conftest import LONG
 from tests.replay.server import sync
 from tests.replay.server.client import Client
 
@@ -62,7 +63,7 @@ def session(path: Path, clock: Clock, script: Script, *faults: str) -> list[Find
         RunningServer("alice", "pass:word", faults=parse(faults), recorder=recorder, wait=1.0) as server,
         Client(server) as client,
     ):
-        client.http.timeout = httpx.Timeout(20, read=1.0)
+        client.http.timeout = httpx.Timeout(LONG, read=2.0 if "silence@2" in faults else LONG)
         client.connect()
         script(client, clock)
     with dissect(path) as dissection:

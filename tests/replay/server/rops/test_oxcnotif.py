@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
 from replay.server import RunningServer
+from tests.conftest import LONG, until
 from tests.replay.server.client import Client
 
 CREATED, DELETED, MODIFIED, MOVED, COPIED, NEW_MAIL = 0x4, 0x8, 0x10, 0x20, 0x40, 0x2
@@ -120,12 +120,11 @@ def test_notification_wait(server: RunningServer, client: Client, logon: Any) ->
 
     thread = threading.Thread(target=wait)
     thread.start()
-    while not any(one.waiting for one in server.server.contexts.values()):
-        time.sleep(0.01)
+    until(lambda: any(one.waiting for one in server.server.contexts.values()))
     with Client(server) as other:
         other.connect()
         other.save(other.create_message(other.logon()["Handle"], logon["FolderIds"]["Inbox"]))
-    thread.join(10)
+    thread.join(LONG)
     assert answers == [1]
     assert [one["NotificationFlags"] for one in poll(client, logon["Handle"])] == [CREATED | MESSAGE, MODIFIED | COUNTS]
 
