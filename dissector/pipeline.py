@@ -18,7 +18,7 @@ from dissector.session.exchange import Exchange
 from dissector.session.tracker import Tracker
 from dissector.transport.messages import HttpExchange, Message, Opaque, RpcCall, RpcControl
 from dissector.transport.protocols import Handler
-from dissector.transport.tcp import TcpStats, reassemble
+from dissector.transport.tcp import TcpStats, reassemble_capture
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Dissection:
 
     def messages(self) -> Iterator[Message]:
         """HttpExchange, RpcCall, RpcControl and Opaque, in order of completion."""
-        return reassemble(self.capture.segments(), self.capture.data, Handler(), self.tcp)
+        return reassemble_capture(self.capture, Handler(), self.tcp)
 
     def exchanges(self) -> Iterator[Exchange]:
         tally = self.tally

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TypeAlias
@@ -23,10 +23,31 @@ Data: TypeAlias = mmap.mmap | bytes
 Progress: TypeAlias = Callable[[int, int], None]
 
 FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
+#: Of these flags an ordinary segment has ACK alone.
+CONTROL = FIN | SYN | RST | ACK
 
 _MASK = 0xFFFFFFFF
 _HALF = 0x80000000
 _KEPT_COMMENTS = 1000
+
+
+class Lane:
+    """Where a walk over a capture puts those segments of one sender (one key) that are in order.
+
+    In order is what has `expected` for its number and ACK alone of the CONTROL flags. It goes to the end of segments,
+    the stream position behind it to the end of ends; end, expected and acked (the last acknowledgement of the sender)
+    go on with it. What makes end reach `wake` is not put here but yielded; wake -1: everything is.
+    """
+
+    __slots__ = ("acked", "end", "ends", "expected", "segments", "wake")
+
+    def __init__(self) -> None:
+        self.segments: list[Segment] = []
+        self.ends: list[int] = []
+        self.end = 0
+        self.expected = -1
+        self.acked = -1
+        self.wake = 1
 
 
 @dataclass(slots=True)
@@ -83,8 +104,12 @@ class Capture(ABC):
     secrets: list[tuple[bytes, bytes]]
 
     @abstractmethod
-    def segments(self) -> Iterator[Segment]:
-        """The TCP segments in file order. May be called again: every call walks anew and restarts the summary."""
+    def segments(self, lanes: Mapping[bytes, Lane] | None = None) -> Iterator[Segment]:
+        """The TCP segments in file order. May be called again: every call walks anew and restarts the summary.
+
+        lanes, by key: a segment that is in order for its lane, and does not wake its reader, may be put there and not
+        be yielded. A reader who gives lanes takes what is yielded in the same way.
+        """
 
     def close(self) -> None:  # noqa: B027  (some engines hold nothing)
         """Give back files and maps. A segment's bytes cannot be read afterwards."""

@@ -8,10 +8,10 @@ any size needs little memory.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from dissector.capture import pcap, pcapng
-from dissector.capture.base import Capture, Progress, Segment
+from dissector.capture.base import ACK, CONTROL, Capture, Lane, Progress, Segment
 from dissector.capture.base import Summary as Summary
 from dissector.capture.files import Input, MappedFile
 from dissector.capture.link import LINK_TYPES, Decoder, Frame
@@ -76,7 +76,7 @@ class NativeCapture(Capture):
             return pcapng.records(self.file, self.summary, self.secrets)
         return pcap.records(self.file, self.summary)
 
-    def segments(self) -> Iterator[Segment]:
+    def segments(self, lanes: Mapping[bytes, Lane] | None = None) -> Iterator[Segment]:
         summary = self.summary
         summary.restart()
         for note in self.notes:
@@ -86,6 +86,7 @@ class NativeCapture(Capture):
         data = self.data
         size = len(data)
         unpack = _STACK.unpack_from
+        lane_of = (lanes if lanes is not None else {}).get
         seen: dict[int, int] = {}
         frame = fast = truncated = 0
         first = last = 0.0
@@ -115,7 +116,21 @@ class NativeCapture(Capture):
                     ):
                         fast += 1
                         at = 34 + header
-                        yield frame, time, key, seq, ack, flags, offset + at, total - 20 - header, at, None
+                        count = total - 20 - header
+                        lane = lane_of(key)
+                        if lane is not None and seq == lane.expected and flags & CONTROL == ACK:
+                            end = lane.end + count
+                            if end < lane.wake:
+                                lane.acked = ack
+                                if count:
+                                    lane.segments.append(
+                                        (frame, time, key, seq, ack, flags, offset + at, count, at, None)
+                                    )
+                                    lane.ends.append(end)
+                                    lane.end = end
+                                    lane.expected = (seq + count) & 0xFFFFFFFF
+                                continue
+                        yield frame, time, key, seq, ack, flags, offset + at, count, at, None
                         continue
                 if link_type != _ETHERNET:
                     seen[link_type] = seen.get(link_type, 0) + 1

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from dissector.capture import pcap, pcapng
-from dissector.capture.base import ACK, FIN, PSH, RST, SYN, Capture, Progress, Segment, Summary, distance, reverse
+from dissector.capture.base import ACK, FIN, PSH, RST, SYN, Capture, Lane, Progress, Segment, Summary, distance, reverse
 from dissector.capture.files import Input, MappedFile
 from dissector.errors import CaptureError, EngineError
 from dissector.node import Severity
@@ -198,7 +198,7 @@ class TsharkCapture(Capture):
             if code and complaints is not None:
                 complaints.extend(said or [f"tshark ended with code {code}"])
 
-    def segments(self) -> Iterator[Segment]:
+    def segments(self, lanes: Mapping[bytes, Lane] | None = None) -> Iterator[Segment]:
         summary = self.summary
         summary.restart()
         if self._keys and self._decrypted is None:

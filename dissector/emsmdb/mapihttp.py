@@ -50,8 +50,8 @@ _KEPT = {"x-requestid": "X-RequestId", "x-clientinfo": "X-ClientInfo"}
 
 def call_from(exchange: HttpExchange) -> Call | None:
     """The call of an exchange, or None where it is no MAPI over HTTP. Never raises."""
-    request = _headers(exchange.request)
-    response = _headers(exchange.response)
+    request = exchange.request.named if exchange.request is not None else {}
+    response = exchange.response.named if exchange.response is not None else {}
     if not (_is_mapi(exchange.request, request) or _is_mapi(exchange.response, response)):
         return None
     asked = request.get("x-requesttype") or response.get("x-requesttype") or "no X-RequestType"
@@ -64,15 +64,6 @@ def call_from(exchange: HttpExchange) -> Call | None:
         _request(exchange.request, request, name, body) if exchange.request is not None else None,
         _response(exchange.response, response, name, body) if exchange.response is not None else None,
     )
-
-
-def _headers(message: HttpMessage | None) -> dict[str, str]:
-    """The first value of each header, by lower-case name."""
-    found: dict[str, str] = {}
-    if message is not None:
-        for name, value in message.headers:
-            found.setdefault(name.lower(), value)
-    return found
 
 
 def _is_mapi(message: HttpMessage | None, headers: Mapping[str, str]) -> bool:
@@ -247,7 +238,7 @@ class HttpEnvelope:
     def _body_tree(self, rop_buffer: RopBufferTree) -> Node:
         source, offset = self.message.body, self.offset
         end = len(source)
-        if self.message.kind == "response" and Answer(self.message, _headers(self.message)).text:
+        if self.message.kind == "response" and Answer(self.message, self.message.named).text:
             return Node("Body", source, offset, end - offset, _text(source.data[offset:], self.message))
         if self.body is None:
             raw = Undecoded(source.data[offset:])
@@ -272,7 +263,7 @@ class HttpEnvelope:
         source, offset = self.message.body, self.offset
         if self.body is None or not len(source):
             return
-        if self.message.kind == "response" and Answer(self.message, _headers(self.message)).text:
+        if self.message.kind == "response" and Answer(self.message, self.message.named).text:
             return
         layout = self.layout(source.data, offset)
         preamble = b"".join(

@@ -6,6 +6,7 @@ Fed in order of completion. All that is remembered hangs on a Session; a session
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -299,8 +300,6 @@ class _RopReader:
 
 
 def _handle_table(data: bytes) -> Sequence[int]:
-    import struct
-
     if len(data) < 2:
         return ()
     end = min(max(int.from_bytes(data[:2], "little"), 2), len(data))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import Enum
 
 from dissector.node import Diagnostic, Severity
@@ -42,7 +43,10 @@ def start_line(data: bytes) -> str | None:
 
 def parse_head(head: bytes) -> tuple[str, list[tuple[str, str]], list[Diagnostic]]:
     """Start line and headers; a line that begins with a blank continues the one before it."""
-    lines = [line.rstrip("\r") for line in head.decode("latin-1").split("\n")]
+    text = head.decode("latin-1").replace("\r\n", "\n")
+    lines = text.split("\n")
+    if "\r" in text:
+        lines = [line.rstrip("\r") for line in lines]
     headers: list[tuple[str, str]] = []
     notes: list[Diagnostic] = []
     for line in lines[1:]:
@@ -56,7 +60,7 @@ def parse_head(head: bytes) -> tuple[str, list[tuple[str, str]], list[Diagnostic
     return lines[0], headers, notes
 
 
-def split_list(values: list[str]) -> list[str]:
+def split_list(values: Iterable[str]) -> list[str]:
     """The lower-case members of comma-separated header values, in order."""
     return [part.strip().lower() for value in values for part in value.split(",") if part.strip()]
 
@@ -69,10 +73,14 @@ def framing(message: HttpMessage, method: str) -> tuple[Phase, int]:
     status = message.status
     if status and (method == "HEAD" or status < 200 or status in (204, 304) or (method == "CONNECT" and status < 300)):
         return Phase.LENGTH, 0
-    coding = split_list(message.header_list("Transfer-Encoding"))
+    moved = message.header_list("transfer-encoding")
+    coding = split_list(moved) if moved else []
     if coding and coding[-1] == "chunked":
         return Phase.CHUNK_SIZE, 0
-    lengths = split_list(message.header_list("Content-Length"))
+    given = message.header_list("content-length")
+    if len(given) == 1 and not coding and (only := given[0]).isdecimal() and only.isascii() and len(only) < 19:
+        return Phase.LENGTH, int(only)
+    lengths = split_list(given)
     usable = sorted(int(length) for length in lengths if length.isdecimal() and length.isascii() and len(length) < 19)
     if len(set(lengths)) > 1 or len(usable) < len(lengths):
         text = f"Content-Length is {', '.join(lengths)[:80]!r}"
@@ -84,5 +92,7 @@ def framing(message: HttpMessage, method: str) -> tuple[Phase, int]:
 
 def content_codings(message: HttpMessage) -> list[str]:
     """The codings of the body, in the order they were applied; chunked is none."""
-    codings = split_list(message.header_list("Content-Encoding")) + split_list(message.header_list("Transfer-Encoding"))
-    return [coding for coding in codings if coding != "chunked"][:8]
+    coded, moved = message.header_list("content-encoding"), message.header_list("transfer-encoding")
+    if not coded and (not moved or tuple(moved) == ("chunked",)):
+        return []
+    return [coding for coding in split_list([*coded, *moved]) if coding != "chunked"][:8]

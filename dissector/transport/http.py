@@ -36,6 +36,8 @@ MAX_CHUNKS = 100_000
 SKIP = 1 << 20
 """How much of an oversized message is skipped at a time."""
 
+_HEAD = 2048
+"""Nearly every head is shorter."""
 _BLANK = re.compile(rb"\n\r?\n")
 _CHUNK = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?")
 _ECHO = 20
@@ -55,6 +57,12 @@ class _BrokenError(Exception):
 
 
 _NOTHING = ByteSource("", b"")
+_NO_MESSAGE = HttpMessage("", "", [], _NOTHING, _NOTHING, _NOTHING, 0, 0.0, 0, 0.0)
+
+# Members of an Enum are looked up slowly, and these very often.
+_LOST, _IDLE, _BODY, _STREAM = _State.LOST, _State.IDLE, _State.BODY, _State.STREAM
+_LENGTH, _CLOSE, _CHUNK_SIZE, _CHUNK_DATA = Phase.LENGTH, Phase.CLOSE, Phase.CHUNK_SIZE, Phase.CHUNK_DATA
+_CHUNK_END, _TRAILERS = Phase.CHUNK_END, Phase.TRAILERS
 
 
 class _Half:
@@ -63,7 +71,7 @@ class _Half:
     def __init__(self, protocol: HttpProtocol, side: int) -> None:
         self.protocol, self.side = protocol, side
         self.window = protocol.connection.directions[side]
-        self.state = _State.LOST
+        self.state = _LOST
         self.skipped = 0  # bytes that no message has
         self.skipped_first: tuple[int, float] = (0, 0.0)
         self.why: list[Diagnostic] = []  # for the next message: what is wrong in front of it
@@ -73,10 +81,10 @@ class _Half:
         self._reset()
 
     def _reset(self) -> None:
-        self.message = HttpMessage("", "", [], _NOTHING, _NOTHING, _NOTHING, 0, 0.0, 0, 0.0)
+        self.message = _NO_MESSAGE
         self.entry: Entry | None = None
         self.buffer: Buffer | None = None
-        self.phase = Phase.LENGTH
+        self.phase = _LENGTH
         self.pos = 0  # window position up to which the message is scanned
         self.left = 0  # bytes to come of the body or of the chunk
         self.base = 0  # bytes of the message that were taken or skipped
@@ -91,13 +99,13 @@ class _Half:
         """Do all that can be done with what is in the window."""
         more = True
         while more:
-            if self.state is _State.LOST:
-                more = self._lost(closed)
-            elif self.state is _State.IDLE:
-                more = self._idle(closed, out)
-            elif self.state is _State.BODY:
+            if self.state is _BODY:
                 more = self._body(closed, out)
-            elif self.state is _State.STREAM:
+            elif self.state is _IDLE:
+                more = self.window.available > 0 and self._idle(closed, out)
+            elif self.state is _LOST:
+                more = self._lost(closed)
+            elif self.state is _STREAM:
                 more = self._stream(closed, out)
             else:
                 more = False
@@ -114,7 +122,7 @@ class _Half:
                 return False
             if found:
                 self._pass_over(at)
-                self.state = _State.IDLE
+                self.state = _IDLE
                 return True
         self._pass_over(window.available)
         return False
@@ -127,13 +135,10 @@ class _Half:
 
     def _idle(self, closed: bool, out: list[Message]) -> bool:
         window = self.window
-        data = window.peek(4096)
-        blank_lines = len(data) - len(data.lstrip(b"\r\n"))
-        if blank_lines:
-            window.skip(blank_lines)
+        data = window.peek(_HEAD)
+        if data[0] in b"\r\n":
+            window.skip(len(data) - len(data.lstrip(b"\r\n")))
             return True
-        if not data:
-            return False
         if not self._scanned:
             found = start_line(data if b"\n" in data else window.peek(MAX_LINE))
             if found is None or (found == "" and closed):
@@ -173,7 +178,7 @@ class _Half:
 
     def _lose(self, why: str = "") -> None:
         """Go looking for the next message; some may be missing."""
-        self.state = _State.LOST
+        self.state = _LOST
         self.protocol.pairing.doubt()
         if why:
             self.why.append(Diagnostic(Severity.NO_CONTEXT, why))
@@ -199,25 +204,25 @@ class _Half:
         """The headers are there: find out how the body is framed."""
         self._start(head)
         message, pairing = self.message, self.protocol.pairing
-        self.state = _State.BODY
+        self.state = _BODY
         if message.kind == "request":
             self.entry = pairing.entered(message, out)
             streams = message.method.upper() in ("RPC_IN_DATA", "RPC_OUT_DATA")
             self.phase, self.left = framing(message, "")
-        elif 100 <= message.status < 200 and message.status != 101:
+        elif 100 <= (status := message.status) < 200 and status != 101:
             pairing.interim.append(message.start_line)
             del pairing.interim[:-MAX_INTERIM]
             self.why = message.diagnostics
             self.window.skip(self.pos)
-            self.state = _State.IDLE
+            self.state = _IDLE
             return
         else:
-            streams = (message.header("Content-Type") or "").lower() == "application/rpc" and message.status == 200
+            streams = message.named.get("content-type", "").lower() == "application/rpc" and status == 200
             self.phase, self.left = framing(message, pairing.method_answered(message, out))
-        if streams and (self.left > _ECHO or self.phase is not Phase.LENGTH):
+        if streams and (self.left > _ECHO or self.phase is not _LENGTH):
             self._keep()
-            self.state = _State.STREAM
-            self.buffer = Buffer() if self.phase is Phase.CHUNK_SIZE else None
+            self.state = _STREAM
+            self.buffer = Buffer() if self.phase is _CHUNK_SIZE else None
 
     # --- bodies ---
 
@@ -228,7 +233,7 @@ class _Half:
             self._finish(out, str(error))
             self._lose("the message before this one cannot be followed to its end")
             return True
-        if whole or (closed and self.phase is Phase.CLOSE):
+        if whole or (closed and self.phase is _CLOSE):
             self._finish(out)
             return True
         if closed:
@@ -244,24 +249,26 @@ class _Half:
         available = window.available
         while True:
             phase = self.phase
-            if phase is Phase.CHUNK_DATA or phase is Phase.LENGTH:
-                step = min(self.left, available - self.pos)
+            if phase is _CHUNK_DATA or phase is _LENGTH:
+                step = available - self.pos
+                if step > self.left:
+                    step = self.left
                 self._add(step)
                 self.left -= step
-                if not self.left and phase is Phase.CHUNK_DATA and self._next_chunk():
+                if not self.left and phase is _CHUNK_DATA and self._next_chunk():
                     continue
                 if self.left:
                     # Behind a chunk comes at least CRLF and the last chunk, 7 bytes.
-                    self._want(self.pos + self.left + (7 if phase is Phase.CHUNK_DATA else 0))
+                    self._want(self.pos + self.left + (7 if phase is _CHUNK_DATA else 0))
                     return False
-                if phase is Phase.LENGTH:
+                if phase is _LENGTH:
                     return True
-                self.phase = Phase.CHUNK_END
-            elif phase is Phase.CLOSE:
+                self.phase = _CHUNK_END
+            elif phase is _CLOSE:
                 self._add(available - self.pos)
                 self._want(self.pos + (64 << 10))
                 return False
-            elif phase is Phase.CHUNK_END:
+            elif phase is _CHUNK_END:
                 end = window.peek(2, self.pos)
                 if end != b"\r\n" and end[:1] != b"\n":
                     if end not in (b"", b"\r"):
@@ -269,8 +276,8 @@ class _Half:
                     self._want(self.pos + 2)
                     return False
                 self.pos += 1 + (end == b"\r\n")
-                self.phase = Phase.CHUNK_SIZE
-            elif phase is Phase.CHUNK_SIZE:
+                self.phase = _CHUNK_SIZE
+            elif phase is _CHUNK_SIZE:
                 line = self._line()
                 if line is None:
                     return False
@@ -278,7 +285,7 @@ class _Half:
                 if match is None:
                     raise _BrokenError(f"not the size of a chunk: {line[:40]!r}")
                 self.left = int(match[1], 16)
-                self.phase = Phase.CHUNK_DATA if self.left else Phase.TRAILERS
+                self.phase = _CHUNK_DATA if self.left else _TRAILERS
             else:
                 line = self._line()
                 if line is None:
@@ -306,7 +313,7 @@ class _Half:
             return False
         self.pos += end + 2
         if not self.left:
-            self.phase = Phase.TRAILERS
+            self.phase = _TRAILERS
         return True
 
     def _line(self) -> bytes | None:
@@ -326,14 +333,15 @@ class _Half:
     def _add(self, n: int) -> None:
         """The next n bytes at pos belong to the body."""
         if n and not self.cut:
-            start = self.base + self.pos
-            if self.ranges and sum(self.ranges[-1]) == start:
-                self.ranges[-1] = self.ranges[-1][0], self.ranges[-1][1] + n
-            elif len(self.ranges) == MAX_CHUNKS:
+            start, ranges = self.base + self.pos, self.ranges
+            before, size = ranges[-1] if ranges else (0, 0)
+            if size and before + size == start:
+                ranges[-1] = before, size + n
+            elif len(ranges) == MAX_CHUNKS:
                 self._note(f"the body has more than {MAX_CHUNKS} chunks; it is cut there")
                 self.cut = True
             else:
-                self.ranges.append((start, n))
+                ranges.append((start, n))
         self.pos += n
 
     def _want(self, n: int) -> None:
@@ -343,15 +351,13 @@ class _Half:
 
     def _keep_small(self) -> None:
         """Take what was scanned out of the window where the message has grown too big to wait for its end."""
+        if not (self.pos if self.full else self.base + self.pos >= MAX_MESSAGE):
+            return
         need = self.window.need - self.pos
-        if self.full and self.pos:
-            self._keep()
-        elif not self.full and self.base + self.pos >= MAX_MESSAGE:
-            self._keep()
+        self._keep()
+        if not self.full:
             self.full = self.cut = True
             self._note(f"the message is longer than {MAX_MESSAGE} bytes; the rest of it is left out")
-        else:
-            return
         self.window.need = max(min(need, SKIP), 1)
 
     def _keep(self) -> None:
@@ -382,13 +388,15 @@ class _Half:
             body = raw.derive(f"{label} body", *self.ranges[0])
         else:
             body = joined(f"{label} body", [(raw, start, size) for start, size in self.ranges])
-        message.raw, message.head = raw, raw.derive(f"{label} head", 0, self.head_size)
-        message.body, notes = decode_content(content_codings(message), body)
-        message.diagnostics += notes
-        last = self.window.take(0, "")
+        message.raw, message.head, message.body = raw, raw.derive(f"{label} head", 0, self.head_size), body
+        if codings := content_codings(message):
+            message.body, notes = decode_content(codings, body)
+            message.diagnostics += notes
+        # In other states, and behind skipped bytes, the last byte was not kept here.
+        last = self.kept[-1] if self.state is _BODY and not self.full else self.window.take(0, "")
         message.last_frame, message.last_time = last.last_frame, last.last_time
         self._reset()
-        self.state = _State.IDLE
+        self.state = _IDLE
         if entry is not None:
             protocol.pairing.sent(entry, message, out)
         elif protocol.pairing.answered(message, out):
@@ -401,7 +409,7 @@ class _Half:
         channel, window = self.protocol.channel, self.window
         whole = closed
         if self.buffer is None:
-            limit = self.left if self.phase is Phase.LENGTH else None
+            limit = self.left if self.phase is _LENGTH else None
             out += channel.feed(self.side, window, limit)
             if limit is not None:
                 self.left -= channel.splitters[self.side].consumed
@@ -414,7 +422,7 @@ class _Half:
         if not whole:
             return False
         if self.buffer is None:
-            out += channel.gap(self.side, window, self.left if self.phase is Phase.LENGTH else None)
+            out += channel.gap(self.side, window, self.left if self.phase is _LENGTH else None)
         else:
             out += channel.gap(self.side, self.buffer)
         self._finish(out)
@@ -436,7 +444,7 @@ class _Half:
             self.base += self.pos
             self.pos = 0
             self.ranges.clear()
-        window.need = 1 if self.phase is Phase.CHUNK_DATA else max(need, 1)
+        window.need = 1 if self.phase is _CHUNK_DATA else max(need, 1)
         return whole
 
     # --- holes ---
@@ -445,29 +453,29 @@ class _Half:
         """`length` bytes are missing behind the window, of which run() has read what it could."""
         window = self.window
         text = f"{length} bytes are missing in front of this message"
-        if self.state is _State.BODY:
+        if self.state is _BODY:
             self._gap_in_body(length, out)
-        elif self.state is _State.STREAM:
+        elif self.state is _STREAM:
             self._gap_in_stream(length, out)
-        elif self.state is _State.IDLE:
+        elif self.state is _IDLE:
             data = window.peek(MAX_HEAD)
             if start_line(data):
                 self._cut_head(data, f"{length} bytes are missing in the headers", out)
             self._pass_over(window.available)
             self._scanned = 0
             self._lose(text)
-        elif self.state is _State.LOST:
+        elif self.state is _LOST:
             self._pass_over(window.available)
             if len(self.why) < 10:
                 self._lose(text)
 
     def _gap_in_body(self, length: int, out: list[Message]) -> None:
         at = sum(size for _, size in self.ranges)
-        known = self.phase in (Phase.LENGTH, Phase.CHUNK_DATA) and self.left >= length
+        known = self.phase in (_LENGTH, _CHUNK_DATA) and self.left >= length
         self.pos = max(self.pos, self.window.available)
         self._keep()
         text = f"{length} bytes are missing behind byte {at} of the body"
-        if not known and self.phase is not Phase.CLOSE:
+        if not known and self.phase is not _CLOSE:
             self._finish(out, text)
             self._lose("bytes are missing in front of this message")
             return
@@ -475,20 +483,20 @@ class _Half:
             self._note(text + "; it is cut there")
         self.cut = True
         self.left -= length if known else 0
-        if self.phase is Phase.LENGTH and not self.left:
+        if self.phase is _LENGTH and not self.left:
             self._finish(out)
 
     def _gap_in_stream(self, length: int, out: list[Message]) -> None:
         channel, window = self.protocol.channel, self.window
         if self.buffer is None:
-            limited = self.phase is Phase.LENGTH
+            limited = self.phase is _LENGTH
             out += channel.gap(self.side, window, self.left if limited else None, length)
             self.left -= channel.splitters[self.side].consumed + length
             if self.left > 0 or not limited:
                 return
         else:
             self._pass_over(window.available)
-            inside = self.phase is Phase.CHUNK_DATA and self.left >= length
+            inside = self.phase is _CHUNK_DATA and self.left >= length
             out += channel.gap(self.side, self.buffer, None, length if inside else 1 << 30)
             if inside:
                 self.left -= length

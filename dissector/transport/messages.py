@@ -8,6 +8,7 @@ is). Frames are 1-based capture frame numbers, times are seconds since 1970; bot
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -43,15 +44,30 @@ class HttpMessage:
     complete: bool = True
     trailers: list[tuple[str, str]] = field(default_factory=list)
     interim: list[str] = field(default_factory=list)
+    _named: dict[str, str] | None = field(default=None, init=False, repr=False)
+
+    @property
+    def named(self) -> Mapping[str, str]:
+        """The value of the first header of each name, by lower-case name. Made once: the headers stay what they are."""
+        found = self._named
+        if found is None:
+            found = self._named = {}
+            for name, value in self.headers:
+                found.setdefault(name.lower(), value)
+        return found
 
     def header(self, name: str) -> str | None:
         """The value of the first header of this name, whatever its case; None when there is none."""
-        wanted = name.lower()
-        return next((value for key, value in self.headers if key.lower() == wanted), None)
+        return self.named.get(name.lower())
 
-    def header_list(self, name: str) -> list[str]:
+    def header_list(self, name: str) -> Sequence[str]:
         """The values of all headers of this name, in order."""
         wanted = name.lower()
+        named = self.named
+        if wanted not in named:
+            return ()
+        if len(named) == len(self.headers):  # none is there twice
+            return (named[wanted],)
         return [value for key, value in self.headers if key.lower() == wanted]
 
     @property

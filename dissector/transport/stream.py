@@ -1,7 +1,7 @@
 """One TCP connection: its two directions, each a window of bytes that a protocol parser consumes.
 
 The window is a list of segments whose bytes stay in the file; they are copied once, when a message is taken. The
-private side of a direction belongs to the reassembler in tcp.py.
+private side of a direction belongs to the reassembler in tcp.py; its lane is what the walk over a capture adds to.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
-from dissector.capture.base import Data, Segment, reverse
+from dissector.capture.base import Data, Lane, Segment, reverse
 from dissector.source import ByteSource, Piece
 
 _MASK = 0xFFFFFFFF
@@ -40,7 +40,7 @@ class StreamParser(Protocol[M_co]):
         """`length` bytes are missing behind the window. What is not taken from it now is lost."""
 
 
-class Direction:
+class Direction(Lane):
     """One side's bytes in order, as a window that a protocol parser consumes.
 
     available: contiguous bytes in the window. position: how many bytes of the stream lie before the window.
@@ -48,12 +48,9 @@ class Direction:
     """
 
     __slots__ = (
-        "_ack",
         "_base",
         "_closed",
         "_data",
-        "_end",
-        "_ends",
         "_fin",
         "_first",
         "_goal",
@@ -61,17 +58,14 @@ class Direction:
         "_held_bytes",
         "_held_starts",
         "_last",
-        "_next",
+        "_need",
         "_parser",
         "_patience",
-        "_segments",
         "_side",
         "_since",
         "_slow",
         "_sure",
-        "available",
         "connection",
-        "need",
         "peer",
         "position",
     )
@@ -80,19 +74,14 @@ class Direction:
     peer: Direction
 
     def __init__(self, data: Data) -> None:
-        self.available = 0
+        super().__init__()
         self.position = 0
-        self.need = 1
+        self._need = 1
         self._data = data
-        self._segments: list[Segment] = []
-        self._ends: list[int] = []  # stream position behind each segment of the window
         self._first = 0  # index of the first segment not wholly taken
-        self._end = 0  # stream position behind the window
-        self._next = -1  # the sequence number expected there; -1 not known yet
         self._base = -1  # the sequence number of the first byte; a guess when no SYN was seen
         self._sure = False  # no guess
-        self._ack = -1  # the last acknowledgement this side sent
-        self._slow = False  # something is held, on this side or the other: acknowledgements matter
+        self._slow = False  # something is held, on this side or the other, or it is closed: every segment matters
         self._held: list[Segment] = []
         self._held_starts: list[int] = []
         self._held_bytes = 0
@@ -107,15 +96,28 @@ class Direction:
 
     # --- for parsers ---
 
+    @property
+    def available(self) -> int:
+        return self.end - self.position
+
+    @property
+    def need(self) -> int:
+        return self._need
+
+    @need.setter
+    def need(self, n: int) -> None:
+        self._need = n
+        self.wake = -1 if self._slow else self.position + n
+
     def peek(self, n: int, at: int = 0) -> bytes:
         """Up to n bytes from position `at` of the window, without taking them."""
         start = self.position + at
-        stop = min(start + n, self._end)
+        stop = min(start + n, self.end)
         if at < 0 or start >= stop:
             return b""
-        ends = self._ends
+        ends = self.ends
         index = bisect_right(ends, start, self._first)
-        segment = self._segments[index]
+        segment = self.segments[index]
         end = ends[index]
         if stop <= end:
             data = self._data if segment[9] is None else segment[9].data
@@ -124,9 +126,9 @@ class Direction:
         return b"".join(self._slices(start, stop))
 
     def _slices(self, start: int, stop: int) -> Iterator[bytes]:
-        index = bisect_right(self._ends, start, self._first)
+        index = bisect_right(self.ends, start, self._first)
         while start < stop:
-            segment, end = self._segments[index], self._ends[index]
+            segment, end = self.segments[index], self.ends[index]
             data = self._data if segment[9] is None else segment[9].data
             offset = segment[6] + segment[7] - end
             upto = min(stop, end)
@@ -136,11 +138,11 @@ class Direction:
 
     def find(self, needle: bytes, at: int = 0) -> int:
         """The position of needle in the window, at or after `at`; -1 when it is not there."""
-        start, stop = self.position + max(at, 0), self._end
+        start, stop = self.position + max(at, 0), self.end
         width = len(needle)
         if stop - start < width:
             return -1
-        ends, segments = self._ends, self._segments
+        ends, segments = self.ends, self.segments
         index = bisect_right(ends, start, self._first)
         while start < stop:
             segment, end = segments[index], ends[index]
@@ -167,9 +169,9 @@ class Direction:
             return Taken(ByteSource(label, b""), frame, time, frame, time)
         start = self.position
         stop = start + n
-        ends, first = self._ends, self._first
+        ends, first = self.ends, self._first
         after = bisect_left(ends, stop, first) + 1
-        segments = self._segments[first:after]
+        segments = self.segments[first:after]
         head = segments[0]
         skip = start - (ends[first] - head[7])
         data = self._data
@@ -179,8 +181,9 @@ class Direction:
             joined = found[offset : offset + n]
             last = head
         else:
+            view = memoryview(data)  # slices of a map are copies, those of a view are not
             parts = [
-                data[offset : offset + length] if source is None else source.data[offset : offset + length]
+                view[offset : offset + length] if source is None else source.data[offset : offset + length]
                 for _, _, _, _, _, _, offset, length, _, source in segments
             ]
             if skip:
@@ -198,8 +201,8 @@ class Direction:
         """Drop up to n bytes from the window without copying them; returns how many."""
         n = max(0, min(n, self.available))
         if n:
-            after = bisect_left(self._ends, self.position + n, self._first) + 1
-            last = self._segments[after - 1]
+            after = bisect_left(self.ends, self.position + n, self._first) + 1
+            last = self.segments[after - 1]
             self._last = last[0], last[1]
             self._advance(self.position + n, after)
         return n
@@ -209,7 +212,7 @@ class Direction:
         """Frame and time of the first byte in the window; of the last one taken, when it is empty."""
         if not self.available:
             return self._last
-        segment = self._segments[self._first]
+        segment = self.segments[self._first]
         return segment[0], segment[1]
 
     @property
@@ -220,45 +223,49 @@ class Direction:
     def seams(self) -> list[int]:
         """Window positions where a segment begins, 0 first; empty when the window is. Messages often begin there."""
         position = self.position
-        return [0, *(end - position for end in self._ends[self._first : -1])] if self.available else []
+        return [0, *(end - position for end in self.ends[self._first : -1])] if self.available else []
 
     def _advance(self, stop: int, after: int) -> None:
-        self.available -= stop - self.position
         self.position = stop
         self.need = 1
-        ends = self._ends
+        ends = self.ends
         if ends[after - 1] == stop:
             first = after
         else:
             first = after - 1
         if first == len(ends):
-            self._segments.clear()
+            self.segments.clear()
             ends.clear()
             first = 0
         elif first > 256 and first * 2 > len(ends):
-            del self._segments[:first]
+            del self.segments[:first]
             del ends[:first]
             first = 0
         self._first = first
 
     # --- for the reassembler ---
 
+    def _watch(self, slow: bool) -> None:
+        """Whether every segment must be looked at, or those in order may wait for the parser's need."""
+        if slow is not self._slow:
+            self._slow = slow
+            self.need = self._need
+
     def _append(self, segment: Segment) -> None:
         """A segment that begins where the window ends."""
         length = segment[7]
-        self._segments.append(segment)
-        self._end += length
-        self._ends.append(self._end)
-        self._next = (segment[3] + length) & _MASK
-        self.available += length
+        self.segments.append(segment)
+        self.end += length
+        self.ends.append(self.end)
+        self.expected = (segment[3] + length) & _MASK
 
     def _hold(self, segment: Segment, start: int) -> int:
         """Keep what is new in a segment that begins at stream position start; returns the bytes that were not."""
         starts, held = self._held_starts, self._held
         stop = start + segment[7]
         repeated = 0
-        if start < self._end:
-            repeated = min(stop, self._end) - start
+        if start < self.end:
+            repeated = min(stop, self.end) - start
             start += repeated
         index = bisect_right(starts, start)
         if index and (done := starts[index - 1] + held[index - 1][7]) > start:
@@ -284,7 +291,7 @@ class Direction:
         """Move what is held and now contiguous into the window; whether that was anything."""
         starts, held = self._held_starts, self._held
         count = 0
-        while count < len(starts) and starts[count] == self._end:
+        while count < len(starts) and starts[count] == self.end:
             self._append(held[count])
             self._held_bytes -= held[count][7]
             count += 1
@@ -296,11 +303,11 @@ class Direction:
     def _jump(self, start: int) -> int:
         """Give up the bytes before stream position start; returns how many bytes of the window nobody wanted."""
         unwanted = self.available
-        self._next = (self._next + start - self._end) & _MASK
-        self._segments.clear()
-        self._ends.clear()
-        self._first = self.available = 0
-        self.position = self._end = start
+        self.expected = (self.expected + start - self.end) & _MASK
+        self.segments.clear()
+        self.ends.clear()
+        self._first = 0
+        self.position = self.end = start
         self.need = 1
         return unwanted
 

@@ -24,13 +24,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from dissector.capture.base import ACK, FIN, RST, SYN, Data, Segment, distance
+from dissector.capture.base import ACK, CONTROL, FIN, RST, SYN, Capture, Data, Segment, distance
 from dissector.transport.stream import Connection, Direction, StreamParser, Taken
 
-__all__ = ["Connection", "Direction", "StreamParser", "Taken", "TcpStats", "reassemble"]
+__all__ = ["Connection", "Direction", "StreamParser", "Taken", "TcpStats", "reassemble", "reassemble_capture"]
 
 _MASK = 0xFFFFFFFF
-_CONTROL = FIN | SYN | RST | ACK
 #: A sequence number further away than this is not of the same connection. No TCP window is wider in practice.
 _FAR = 64 << 20
 #: How much traffic of the connection must follow an acknowledgement before the bytes it covers are given up ...
@@ -94,32 +93,39 @@ def reassemble(
     return _Reassembler(data, handler, stats or TcpStats()).run(segments)
 
 
+def reassemble_capture(
+    capture: Capture, handler: Callable[[Connection], StreamParser[M]], stats: TcpStats | None = None
+) -> Iterator[M]:
+    """The same for all segments of a capture, whose walk puts those in order where they belong by itself."""
+    made = _Reassembler(capture.data, handler, stats or TcpStats())
+    return made.run(capture.segments(made.table))
+
+
 class _Reassembler(Generic[M]):
     def __init__(self, data: Data, handler: Callable[[Connection], StreamParser[M]], stats: TcpStats) -> None:
         self._data = data
         self._handler = handler
         self._stats = stats
-        self._table: dict[bytes, Direction] = {}
+        self.table: dict[bytes, Direction] = {}
         self._siblings: dict[bytes, list[Connection]] = {}  # by the lesser key of both directions
         self._held = 0
 
     def run(self, segments: Iterable[Segment]) -> Iterator[M]:
-        get = self._table.get
+        get = self.table.get
         mask = _MASK
         for segment in segments:
             _, _, key, seq, ack, flags, _, length, _, _ = segment
             direction = get(key)
-            if direction is None or seq != direction._next or flags & _CONTROL != ACK or direction._slow:
+            if direction is None or seq != direction.expected or flags & CONTROL != ACK or direction.wake < 0:
                 yield from self._sort_out(segment, direction)
                 continue
-            direction._ack = ack
+            direction.acked = ack
             if length:
-                direction._segments.append(segment)
-                direction._end = end = direction._end + length
-                direction._ends.append(end)
-                direction._next = (seq + length) & mask
-                direction.available = available = direction.available + length
-                if available >= direction.need:
+                direction.segments.append(segment)
+                direction.end = end = direction.end + length
+                direction.ends.append(end)
+                direction.expected = (seq + length) & mask
+                if end >= direction.wake:
                     parser = direction._parser or (yield from self._start(direction))
                     yield from parser.feed(direction._side)  # type: ignore[misc]
         yield from self._finish_all()
@@ -156,8 +162,8 @@ class _Reassembler(Generic[M]):
             return
         if connection._early is None:
             connection._early = []
-        if flags & ACK and direction._ack < 0:
-            direction._ack = ack
+        if flags & ACK and direction.acked < 0:
+            direction.acked = ack
         if length and direction._base < 0:
             direction._base = seq
         if length or flags & (FIN | RST):
@@ -169,7 +175,7 @@ class _Reassembler(Generic[M]):
 
     def _open(self, segment: Segment) -> Generator[M, None, Direction]:
         """A new connection in the table; yields what older ones say when they must go. Returns the direction."""
-        if len(self._table) >= 2 * _REMEMBERED:
+        if len(self.table) >= 2 * _REMEMBERED:
             yield from self._forget()
         key = segment[2]
         connection = Connection(self._stats.connections, key, self._data)
@@ -179,7 +185,7 @@ class _Reassembler(Generic[M]):
 
     def _enter(self, connection: Connection) -> None:
         for direction, key in zip(connection.directions[::-1], connection._keys[::-1], strict=True):
-            self._table[key] = direction
+            self.table[key] = direction
 
     def _syn(self, segment: Segment, direction: Direction | None) -> Generator[M, None, Direction]:
         """A SYN opens a connection, or repeats the opening of the one there is. Returns the direction."""
@@ -215,16 +221,16 @@ class _Reassembler(Generic[M]):
         direction._base = (seq + 1) & _MASK
         direction._sure = True
         if connection._settled or not connection._early:
-            direction._next = direction._base
+            direction.expected = direction._base
         if flags & ACK and peer._base < 0 and connection._settled is False and not connection._early:
-            peer._base = peer._next = ack
+            peer._base = peer.expected = ack
             peer._sure = True
         if (direction._side == 0) == bool(flags & ACK) and not connection._settled:
             connection._turn()
 
     def _retire(self, connection: Connection, time: float) -> Iterator[M]:
         """A new SYN takes its place. One that was busy a moment ago may go on beside it (two VLANs)."""
-        if connection._settled and any(d._end and time - d.first[1] < _PATIENCE_TIME for d in connection.directions):
+        if connection._settled and any(d.end and time - d.first[1] < _PATIENCE_TIME for d in connection.directions):
             yield from self._put_aside(connection)
         else:
             yield from self._finish(connection)
@@ -281,7 +287,7 @@ class _Reassembler(Generic[M]):
             mine = [segment for segment in early if segment[2] == key and segment[7]]
             if direction._sure or not mine:
                 if direction._sure:
-                    direction._next = direction._base
+                    direction.expected = direction._base
                 continue
             anchor = mine[0][3]
             mine.sort(key=lambda segment: distance(segment[3], anchor))
@@ -294,10 +300,10 @@ class _Reassembler(Generic[M]):
 
     def _guess(self, direction: Direction, seq: int) -> None:
         """A stream whose beginning was not captured starts at seq, or a little earlier, where its receiver stood."""
-        acked = direction.peer._ack
+        acked = direction.peer.acked
         if acked >= 0 and 0 < distance(seq, acked) < _LEAD_IN:
             seq = acked
-        direction._base = direction._next = seq
+        direction._base = direction.expected = seq
 
     def _is_keep_alive(self, segment: Segment) -> bool:
         """One byte of nothing, before a stream whose beginning we did not see."""
@@ -306,7 +312,7 @@ class _Reassembler(Generic[M]):
 
     def _forget(self) -> Iterator[M]:
         """Finish a quarter of the connections: closed ones first, then those without payload, then the idle."""
-        connections = {id(d.connection): d.connection for d in self._table.values()}.values()
+        connections = {id(d.connection): d.connection for d in self.table.values()}.values()
         ranked = sorted(
             connections,
             key=lambda c: (not c.closed, c.directions[0]._parser is not None, max(d.first for d in c.directions)),
@@ -316,7 +322,7 @@ class _Reassembler(Generic[M]):
                 yield from self._finish(other)
             yield from self._finish(connection)
             for key in connection._keys:
-                self._table.pop(key, None)
+                self.table.pop(key, None)
 
     # --- one segment of a connection that is known ---
 
@@ -325,20 +331,20 @@ class _Reassembler(Generic[M]):
         peer = direction.peer
         connection = direction.connection
         if flags & ACK and not flags & RST:
-            if peer._next < 0 and direction._sure and not flags & SYN:
+            if peer.expected < 0 and direction._sure and not flags & SYN:
                 # Only the SYN of the other side is missing: what is acknowledged first is where it begins.
-                peer._base = peer._next = ack
-            direction._ack = ack
+                peer._base = peer.expected = ack
+            direction.acked = ack
         if direction._closed:
-            if distance(seq, direction._next) < 0:
+            if distance(seq, direction.expected) < 0:
                 self._stats.repeated += length
             else:
                 self._stats.late += length
             return
         if length or flags & FIN:
-            if direction._next < 0:
+            if direction.expected < 0:
                 self._guess(direction, seq)
-            start = direction._end + distance(seq, direction._next)
+            start = direction.end + distance(seq, direction.expected)
             if flags & FIN and direction._fin < 0:
                 direction._fin = start + length
             if length:
@@ -351,48 +357,48 @@ class _Reassembler(Generic[M]):
         if flags & RST:
             connection._reset = True
         for one in (direction, peer):
-            if one._held or one._fin > one._end:
+            if one._held or one._fin > one.end:
                 yield from self._wait(one, time)
         for one in connection.directions:
-            ended = 0 <= one._fin <= one._end
+            ended = 0 <= one._fin <= one.end
             if not one._closed and (ended or connection._reset) and not one._held:
                 yield from self._close(one)
-        waiting = any(one._held or one._fin > one._end for one in connection.directions)
+        waiting = any(one._held or one._fin > one.end for one in connection.directions)
         for one in connection.directions:
-            one._slow = waiting or one._closed
+            one._watch(waiting or one._closed)
 
     def _wait(self, direction: Direction, time: float) -> Iterator[M]:
         """Something is held behind a hole: give the hole up when its bytes will not come any more."""
         if len(direction._held) > _HELD_SEGMENTS or direction._held_bytes > _HELD_BYTES or self._held > _HELD_BY_ALL:
             yield from self._give_up(direction)
             return
-        acked = direction.peer._ack
+        acked = direction.peer.acked
         if acked < 0:
             return
-        if direction._goal <= direction._end:
-            ahead = distance(acked, direction._next)
+        if direction._goal <= direction.end:
+            ahead = distance(acked, direction.expected)
             if 0 < ahead < _FAR:
-                direction._goal = direction._end + ahead
+                direction._goal = direction.end + ahead
                 direction._patience = _PATIENCE_SEGMENTS
                 direction._since = time
             return
         direction._patience -= 1
         if direction._patience <= 0 or time - direction._since > _PATIENCE_TIME:
-            while direction._end < direction._goal and (direction._held or direction._fin > direction._end):
+            while direction.end < direction._goal and (direction._held or direction._fin > direction.end):
                 yield from self._give_up(direction)
 
     def _give_up(self, direction: Direction) -> Iterator[M]:
         """The first hole of a direction becomes a gap."""
         start = direction._held_starts[0] if direction._held else direction._fin
-        yield from self._gap(direction, start - direction._end)
+        yield from self._gap(direction, start - direction.end)
         before = len(direction._held)
         if direction._drain():
             self._held += len(direction._held) - before
             yield from self._feed(direction)
 
     def _gap(self, direction: Direction, length: int) -> Iterator[M]:
-        start = direction._end + length
-        if direction._end or direction._sure:
+        start = direction.end + length
+        if direction.end or direction._sure:
             self._stats.gaps += 1
             self._stats.missing += length
             parser = direction._parser or (yield from self._start(direction))
@@ -407,8 +413,8 @@ class _Reassembler(Generic[M]):
         direction._closed = True
         if direction._parser is not None:
             yield from self._feed(direction, closed=True)
-        self._stats.discarded += direction._jump(direction._end)
-        self._stats.delivered += direction._end
+        self._stats.discarded += direction._jump(direction.end)
+        self._stats.delivered += direction.end
         if direction.peer._closed:
             direction._parser = direction.peer._parser = None
 
@@ -419,17 +425,17 @@ class _Reassembler(Generic[M]):
         for direction in connection.directions:
             if direction._closed:
                 continue
-            while direction._held or direction._fin > direction._end:
+            while direction._held or direction._fin > direction.end:
                 yield from self._give_up(direction)
-            acked = direction.peer._ack
-            if acked >= 0 and direction._next >= 0 and direction._fin < 0 and direction._parser is not None:
-                ahead = distance(acked, direction._next)
+            acked = direction.peer.acked
+            if acked >= 0 and direction.expected >= 0 and direction._fin < 0 and direction._parser is not None:
+                ahead = distance(acked, direction.expected)
                 if 1 < ahead < _FAR:  # by 1: the FIN was missed, most likely
                     yield from self._gap(direction, ahead)
             yield from self._close(direction)
 
     def _finish_all(self) -> Iterator[M]:
-        connections = {id(d.connection): d.connection for d in self._table.values()}
+        connections = {id(d.connection): d.connection for d in self.table.values()}
         for beside in self._siblings.values():
             connections.update((id(connection), connection) for connection in beside)
         for connection in sorted(connections.values(), key=lambda connection: connection.number):
@@ -438,11 +444,11 @@ class _Reassembler(Generic[M]):
 
 def _near(segment: Segment, direction: Direction) -> bool:
     """Whether a segment's numbers can belong to the connection."""
-    origin = direction._next if direction._next >= 0 else direction._base
+    origin = direction.expected if direction.expected >= 0 else direction._base
     if origin >= 0:
         return -_FAR < distance(segment[3], origin) < _FAR
     peer = direction.peer
-    origin = peer._next if peer._next >= 0 else peer._base
+    origin = peer.expected if peer.expected >= 0 else peer._base
     if origin >= 0 and segment[5] & ACK:
         return -_FAR < distance(segment[4], origin) < _FAR
     return True

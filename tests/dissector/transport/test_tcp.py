@@ -521,7 +521,7 @@ def test_many_connections_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None
     closed = []
     for message in reassembler.run(segments):
         closed.append(message)
-        most = max(most, len(reassembler._table))
+        most = max(most, len(reassembler.table))
     assert most <= 100
     assert sorted(closed) == [(number, side) for number in range(1000) for side in (0, 1)]
 
