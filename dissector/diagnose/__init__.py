@@ -12,6 +12,7 @@ from dissector.errors import DissectorError
 from dissector.pipeline import Dissection
 from dissector.session.account import Allowance
 from dissector.session.exchange import Exchange
+from dissector.session.packed import Packed
 from dissector.session.stream import Stream
 from dissector.session.streams import Streams
 from dissector.session.sync import Recorder
@@ -121,13 +122,25 @@ class Diagnosis:
             for hit in one.check(case, record, origin):
                 yield _finding(one, as_read(hit, record.stream), record.session, record.number)
         rules = self._change[record.direction]
-        for change in record.changes:
+        packed = record.changes.packed
+        if packed is not None and not self._cleared(rules, record, packed):
+            packed = None
+        for change in record.changes if packed is None else record.changes.single:
             before = case.versions.last(change.source_key)
             for one in rules:
                 for hit in one.check(case, record, change, before):
                     yield _finding(one, as_read(hit, record.stream), record.session, record.number)
             case.versions.learn(record, change)
+        if packed is not None:
+            case.versions.learn_packed(record, packed)
         case.history.add(record)
+
+    def _cleared(self, rules: list[Rule], record: SyncRecord, packed: Packed) -> bool:
+        """Whether no rule can find anything in messages that are packed; they are not to be of one object twice."""
+        if not all(one.clears is not None and one.clears(self.case, packed) for one in rules):
+            return False
+        keys = {one.source_key.to_bytes() for one in record.changes.single if one.source_key is not None}
+        return packed.distinct and (not keys or keys.isdisjoint(packed.each_key()))
 
 
 def diagnose(

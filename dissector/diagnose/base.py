@@ -17,6 +17,7 @@ from dissector.grammar.names import error_meaning, error_name
 from dissector.model.idset import IdSet, ranges_text
 from dissector.session.handles import Handles
 from dissector.session.history import History
+from dissector.session.packed import Packed
 from dissector.session.sync import Recorder
 from dissector.session.syncrecord import SyncRecord
 from dissector.session.versions import Versions
@@ -71,7 +72,8 @@ class Rule:
     "uploaded" (SyncRecord, SyncChange, the Version before or None); "stream" (Stream); "exchange" (Exchange); "rop"
     (Exchange, Rop; only the ROPs in `rops`); "failed rop" (the same, where it did not return success); "misuse"
     (Exchange, Misuse); "end" (nothing). about: what it finds, in a sentence. spec: the section it rests on; rpc_spec:
-    the one for calls over RPC, where that is another.
+    the one for calls over RPC, where that is another. clears: of a rule on changes, called with the Case and the Packed
+    messages of a record: whether it is certain to find nothing in any of them, so that it need not be called for each.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Rule:
     check: Callable[..., Iterable[Hit]]
     rops: tuple[int, ...] = ()
     rpc_spec: str = ""
+    clears: Callable[[Case, Packed], bool] | None = None
 
 
 RULES: dict[str, Rule] = {}
@@ -92,14 +95,22 @@ Check = Callable[..., Iterator[Hit]]
 
 
 def rule(
-    name: str, severity: Severity, on: str, spec: str, advice: str, *, rops: tuple[int, ...] = (), rpc_spec: str = ""
+    name: str,
+    severity: Severity,
+    on: str,
+    spec: str,
+    advice: str,
+    *,
+    rops: tuple[int, ...] = (),
+    rpc_spec: str = "",
+    clears: Callable[[Case, Packed], bool] | None = None,
 ) -> Callable[[Check], Check]:
     """Register a function as a rule. The first line of its docstring says what it finds."""
 
     def register(check: Check) -> Check:
         assert name not in RULES, name
         about = (check.__doc__ or "").strip().partition("\n")[0]
-        RULES[name] = Rule(name, severity, on, spec, about, advice, check, rops, rpc_spec)
+        RULES[name] = Rule(name, severity, on, spec, about, advice, check, rops, rpc_spec, clears)
         return check
 
     return register

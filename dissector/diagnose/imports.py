@@ -218,6 +218,7 @@ def list_trouble(key: Xid | None, pcl: PredecessorChangeList) -> str:
     "pcl-broken", ERROR, "change", "MS-OXCFXICS 2.2.2.3",
     "Whoever wrote it breaks the detection of conflicts: versions look newer, older or in conflict that are not. "
     "Clients then make duplicates or drop changes.",
+    clears=lambda case, packed: True,  # the list of each is its change key and nothing else
 )  # fmt: skip
 def pcl_broken(case: Case, record: SyncRecord, change: SyncChange, before: Version | None) -> Iterator[Hit]:
     """A predecessor change list is out of order, names a namespace twice, or lacks its own change key."""
@@ -233,6 +234,7 @@ def pcl_broken(case: Case, record: SyncRecord, change: SyncChange, before: Versi
     "pcl-lost-predecessor", ERROR, "downloaded", "MS-OXCFXICS 3.1.5.6.2",
     "A server error: a new version is to extend the change list of the one it replaces. With a list that was begun "
     "anew the client sees a conflict where there is none.",
+    clears=lambda case, packed: case.versions.extended_by(packed),
 )  # fmt: skip
 def pcl_lost_predecessor(case: Case, record: SyncRecord, change: SyncChange, before: Version | None) -> Iterator[Hit]:
     """A later version's change list does not include that of a version which the server had."""

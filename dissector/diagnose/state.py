@@ -215,8 +215,14 @@ def uncovered(case: Case, record: SyncRecord) -> list[SyncChange]:
         return known[1]
     assert record.final is not None
     given, seen, seen_fai = Within(record.final.given), Within(record.final.seen), Within(record.final.seen_fai)
+    packed = record.changes.packed
+    covered = packed is None or (
+        record.final.given.includes(packed.ids)
+        and record.final.seen.includes(packed.seen)
+        and record.final.seen_fai.includes(packed.seen_fai)
+    )
     found = [
-        one for one in record.changes
+        one for one in (record.changes.single if covered else record.changes)
         if (one.id is not None and not given(one.id))
         or (one.version is not None and not (seen_fai if one.fai else seen)(one.version))
     ]  # fmt: skip
@@ -338,14 +344,17 @@ def sent_again(case: Case, record: SyncRecord, origin: Origin) -> Iterator[Hit]:
     """A version came down that the uploaded state says the client has."""
     if record.initial is None or record.direction != "download":
         return
-    again = [one for one in record.changes if one.status == "again"]
+    packed = record.changes.packed
+    known = packed is not None and (record.initial.seen & packed.seen or record.initial.seen_fai & packed.seen_fai)
+    changes = record.changes if known else record.changes.single
+    again = [one for one in changes if one.status == "again"]
     for one in again[:SHOWN]:
         name = "MetaTagCnsetSeenFAI" if one.fai else "MetaTagCnsetSeen"
         evidence = {f"change number in the uploaded {name}": version_text(one)}
         more = f" ({len(again)} such in {sync_text(record)})" if one is again[0] and len(again) > 1 else ""
         yield Hit(one.frame, one.exchange, f"{object_text(one)} was sent though the client has it{more}", evidence)
     seen, seen_fai = Within(record.initial.seen), Within(record.initial.seen_fai)
-    for one in record.changes if record.initial.seen or record.initial.seen_fai else ():
+    for one in changes if record.initial.seen or record.initial.seen_fai else ():
         if one.status == "new" and one.version is not None and (seen_fai if one.fai else seen)(one.version):
             message = f"{object_text(one)} came as new, with a change number that the client has seen"
             note = "Harmless where the object came into scope (a move, a wider restriction)."
@@ -423,7 +432,7 @@ def partial_of_unknown(case: Case, record: SyncRecord, origin: Origin) -> Iterat
     """A partial change of a message that is not in the uploaded MetaTagIdsetGiven."""
     if record.initial is None or record.direction != "download":
         return
-    found = [one for one in record.changes if one.kind == "partial" and one.status == "new"]
+    found = [one for one in record.changes.single if one.kind == "partial" and one.status == "new"]
     for one in found[:SHOWN]:
         evidence = {"id": f"0x{one.id[1]:X} of {one.id[0]}"} if one.id is not None else {}
         message = f"{object_text(one)} came as a partial change, but the client does not have it"
@@ -439,7 +448,9 @@ def told_twice(case: Case, record: SyncRecord, origin: Origin) -> Iterator[Hit]:
     read, gone = record.read | record.unread, record.gone
     if record.direction != "download" or not (read or gone):
         return
-    changed = IdSet.of([one.id for one in record.changes if one.id is not None])
+    changed = IdSet.of([one.id for one in record.changes.single if one.id is not None])
+    if record.changes.packed is not None:
+        changed |= record.changes.packed.ids
     pairs = (
         ("changed and deleted", changed & gone),
         ("deleted, and its read state changed", read & gone),
@@ -480,7 +491,7 @@ def replid_unmapped(case: Case, record: SyncRecord, origin: Origin) -> Iterator[
         replica for idset in (record.gone, record.read, record.unread) for replica in idset.replicas
         if isinstance(replica, int)
     }  # fmt: skip
-    unknown |= {one.mid.replica_id for one in record.changes if one.mid is not None and one.id is None}
+    unknown |= {one.mid.replica_id for one in record.changes.single if one.mid is not None and one.id is None}
     reported = case.remembered("replid-unmapped", set)
     for replica in sorted(unknown):
         place = record.session, record.stream.logon_id, replica

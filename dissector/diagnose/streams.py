@@ -171,10 +171,9 @@ def other_than_announced(case: Case, record: SyncRecord, origin: Origin) -> Iter
     """Fewer or more messages came than the stream announced at its beginning."""
     if not record.announced or not record.complete or record.stream.gaps:
         return
-    came = {
-        "NormalMessageCount": sum(not one.fai for one in record.changes),
-        "FAIMessageCount": sum(bool(one.fai) for one in record.changes),
-    }
+    fai = sum(bool(one.fai) for one in record.changes.single)
+    fai += record.changes.packed.fai if record.changes.packed is not None else 0
+    came = {"NormalMessageCount": len(record.changes) - fai, "FAIMessageCount": fai}
     for name, count in came.items():
         if name in record.announced and record.announced[name] != count:
             message = f"{sync_text(record)}: {name} is {record.announced[name]}, {count} came"

@@ -17,7 +17,18 @@ from dissector.grammar.fasttransfer import MARKER
 from dissector.grammar.ics import PLAIN, PROPERTY, Step, Syntax
 from dissector.grammar.idset import SET_FORMS, IdsetReading, read_idset
 from dissector.grammar.names import property_name
-from dissector.grammar.outline import LONGEST, NEAR, following, goes_on, head, last_end, subject_near
+from dissector.grammar.outline import (
+    LONGEST,
+    NEAR,
+    Head,
+    Messages,
+    following,
+    goes_on,
+    head,
+    last_end,
+    messages,
+    subject_near,
+)  # fmt: skip
 from dissector.grammar.quick import READERS, UNREAD, quick
 from dissector.grammar.skim import EVERY, Steps, comes, skim, skim_body, skim_parts, step_over
 from dissector.node import Diagnostic, Severity, Undecoded
@@ -91,7 +102,7 @@ class Fault:
     diagnostic: Diagnostic
 
 
-Item: TypeAlias = Change | Sets | Report | Fault
+Item: TypeAlias = Change | Messages | Sets | Report | Fault
 
 _ITEMS: Mapping[str, tuple[type[Change] | type[Sets] | type[Report], str]] = {
     "messageChangeFull": (Change, "full"),
@@ -128,13 +139,25 @@ _NAMES: dict[int, str] = {}
 _FOLDERS = ("folderContent", "folderContentNoDelProps")
 
 
+def changes_of(alike: Messages, first: int = 0) -> Iterator[Change]:
+    """The messages that were read as columns, one by one, from one of them on."""
+    for index, subject in enumerate(alike.names()[first:], first):
+        item = Change("full", alike.begins(index), alike.offsets[index + 1], subject=subject)
+        for tag, raw in alike.properties(index):
+            name, read = _HEADER[tag]
+            item.header[name] = read(raw)
+        item.fai, item.announced = item.header[_FAI], alike.size(index)
+        yield item
+
+
 class StoryReader:
     """A stream in chunks, out in items: feed(chunk), run through items(); at the end run through finish().
 
     root: the production that the stream is (ics.ROOTS). codepage: the Python codec of 8-bit text.
     outline: pass over the bodies of messageChangeFull by looking for what follows them (outline.py): their properties,
-    recipients and attachments are not counted, their class is not told, and what breaks the rules in them is not seen.
-    It may be set at any time. passed: so many bytes were passed over.
+    recipients and attachments are not counted, their class is not told, and what breaks the rules in them is not seen;
+    many that are alike come as Messages (changes_of). It may be set at any time. passed: so many bytes were passed
+    over.
     """
 
     def __init__(self, root: str, *, codepage: str | None = None) -> None:
@@ -159,7 +182,9 @@ class StoryReader:
         """Whether what follows a body is still to be found."""
         self._looked = False
         """Whether the subject of the message at hand was looked for."""
-        self._ready: list[Change] = []
+        self._held = False
+        """Whether the header of the message at hand stands at the reader's place: left there until more has come."""
+        self._ready: list[Change | Messages] = []
         """Messages that were passed over as a whole."""
         self._begin(root, 0)
         if root == "messageContent":
@@ -191,7 +216,7 @@ class StoryReader:
 
         Gives the items that were complete before. The one that is open goes on, but is no longer complete.
         """
-        yield from self.items()
+        yield from self._last_items()
         self._reader = ElementReader(keep=KEPT, always=SET_FORMS, offset=offset)
         self._syntax.lose()
         self._whole = self._seeking = False
@@ -200,13 +225,15 @@ class StoryReader:
 
     def items(self) -> Iterator[Item]:
         """The items that are complete by now."""
+        if not self.outline:
+            self._settle()
         going = True
         while going:
             self._pass_over()
             if self._ready:
                 yield from self._ready
                 self._ready = []
-            if self._seeking:
+            if self._seeking or self._held:
                 return
             going = False
             for element in self._reader.elements():
@@ -223,6 +250,13 @@ class StoryReader:
                 if self._coming():
                     going = True
                     break
+
+    def _last_items(self) -> Iterator[Item]:
+        """The items that are complete now that nothing more follows."""
+        yield from self.items()
+        if self._held:
+            self._settle()
+            yield from self.items()
 
     def _coming(self) -> str:
         """What comes next and need not be looked at one by one: 'own', 'header', ..., or ''."""
@@ -286,34 +320,66 @@ class StoryReader:
         data, base = reader.waiting, reader.base
         at = reader.at
         while True:
-            found, next_at = following(data, at)
-            if not self._looked:
-                item.subject = item.subject or subject_near(data, at, next_at)
-                self._looked = found or bool(item.subject) or next_at - at > NEAR
-            self._seeking = not found
-            if not self._looked:
-                break  # the subject may come yet
-            self.passed += next_at - at
-            at = next_at
-            begun = head(data, at) if found else None
+            short = self._held
+            if not self._held:
+                found, next_at = following(data, at)
+                if not self._looked:
+                    item.subject = item.subject or subject_near(data, at, next_at)
+                    self._looked = found or bool(item.subject) or next_at - at > NEAR
+                self._seeking = not found
+                if not self._looked:
+                    break  # the subject may come yet
+                self.passed += next_at - at
+                short = found and base + next_at - item.offset < NEAR
+                at = next_at
+                if not found:
+                    break
+            alike = messages(data, at, base) if short else None  # more short ones may follow: all at one go
+            if alike is not None:
+                if not self._held:
+                    self._ready.append(self._found(item, base + at))
+                self._ready.append(alike)
+                self.passed += alike.passed
+                self.elements += alike.elements
+                at = alike.offsets[-1] - base
+                self._held = len(data) - at < NEAR
+                if self._held:
+                    break
+            begun = head(data, at)
             if begun is None:
                 break
-            item.end = base + at
-            self._ready.append(item)
-            self._looked = False
-            offset, at, properties, announced = begun
-            item = Change("full", base + offset, announced=announced)
-            for tag, raw in properties:
-                name, read = _HEADER.get(tag, _ODD)
-                value = read(raw)
-                if value is UNREAD:
-                    self._in_header(item, _element(tag, raw))
-                else:
-                    item.header[name] = value
-            item.fai = item.header.get(_FAI)
-            self.elements += len(properties) + 2 + 3 * (announced is not None)
+            if alike is None and not self._held:
+                self._ready.append(self._found(item, base + at))
+            item, at = self._opened(begun, base)
         self._item = item
         reader.pass_to(at)
+
+    def _found(self, item: Change, end: int) -> Change:
+        item.end = end
+        return item
+
+    def _opened(self, begun: Head, base: int) -> tuple[Change, int]:
+        """The message of a header that was read in one piece, and the offset behind that."""
+        offset, at, properties, announced = begun
+        item = Change("full", base + offset, announced=announced)
+        for tag, raw in properties:
+            name, read = _HEADER.get(tag, _ODD)
+            value = read(raw)
+            if value is UNREAD:
+                self._in_header(item, _element(tag, raw))
+            else:
+                item.header[name] = value
+        item.fai = item.header.get(_FAI)
+        self.elements += len(properties) + 2 + 3 * (announced is not None)
+        self._looked = self._held = False
+        return item, at
+
+    def _settle(self) -> None:
+        """Open the message that was left until more came."""
+        begun = head(self._reader.waiting, self._reader.at) if self._held else None
+        if begun is not None:
+            self._item, at = self._opened(begun, self._reader.base)
+            self._reader.pass_to(at)
 
     def _in_header(self, item: Change, element: Element) -> None:
         """A property of messageChangeHeader, or of a folder."""
@@ -328,7 +394,7 @@ class StoryReader:
 
     def finish(self) -> Iterator[Item]:
         """The items that the end of the stream completes, and what is wrong with that end."""
-        yield from self.items()
+        yield from self._last_items()
         if self._seeking:
             self._seeking = self.outline = False
             self._reader.pass_to(last_end(self._reader.waiting, self._reader.at))

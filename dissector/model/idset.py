@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 MAX_COUNTER = (1 << 48) - 1
@@ -47,6 +48,23 @@ def normal(ranges: Iterable[tuple[int, int]]) -> Ranges:
     if high >= 0:
         made.append(Range(low, high))
     return tuple(made)
+
+
+def consecutive(counters: Iterable[int]) -> Ranges:
+    """Single ids in any order, as ranges. Raises ValueError for an impossible one."""
+    ordered = sorted(set(counters))
+    if not ordered:
+        return ()
+    low, high = ordered[0], ordered[-1]
+    if low < 0 or high > MAX_COUNTER:
+        raise ValueError(f"no range of ids: {low} to {high}")
+    if high - low == len(ordered) - 1:
+        return (Range(low, high),)
+    breaks = [at for at, (one, two) in enumerate(pairwise(ordered), 1) if two - one > 1]
+    return tuple(
+        Range(ordered[begin], ordered[end - 1])
+        for begin, end in zip([0, *breaks], [*breaks, len(ordered)], strict=True)
+    )
 
 
 def united(first: Ranges, second: Ranges) -> Ranges:
@@ -129,10 +147,15 @@ class IdSet:
     @classmethod
     def of(cls, ids: Iterable[tuple[Any, ...]]) -> IdSet:
         """The set of single ids: tuples that begin with replica and counter, as ObjectIds and LongTermIds do."""
-        counters: dict[Replica, list[tuple[int, int]]] = {}
+        counters: dict[Replica, list[int]] = {}
         for replica, counter, *_ in ids:
-            counters.setdefault(replica, []).append((counter, counter))
-        return cls(counters)
+            counters.setdefault(replica, []).append(counter)
+        return cls.counting(counters)
+
+    @classmethod
+    def counting(cls, counters: Mapping[Replica, Iterable[int]]) -> IdSet:
+        """The set of single ids, by replica. Raises ValueError for one outside 0..MAX_COUNTER."""
+        return cls._made({replica: consecutive(ids) for replica, ids in counters.items()})
 
     @property
     def replicas(self) -> tuple[Replica, ...]:

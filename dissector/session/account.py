@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from dissector.grammar.elements import ElementReader
 from dissector.grammar.idset import IdsetReading
-from dissector.grammar.outline import LONGEST
+from dissector.grammar.outline import LONGEST, Messages
 from dissector.grammar.resume import SIGN_SIZE, resume
 from dissector.grammar.syncstory import Change, Fault, Item, Sets, StoryReader
 
@@ -151,6 +151,8 @@ class Account:
             if isinstance(item, Change):
                 self.changes[item.kind] += 1
                 self.cut += not item.complete
+            elif isinstance(item, Messages):
+                self.changes["full"] += item.count
             elif isinstance(item, Sets):
                 self.sets.setdefault(item.kind, {}).update(item.sets)
             elif isinstance(item, Fault):

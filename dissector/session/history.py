@@ -140,7 +140,7 @@ class History:
     def _moved_away(self, record: SyncRecord) -> None:
         """ImportMessageMove is called on the destination: the ids leave another folder."""
         moved: dict[str, list[tuple[object, int]]] = {}
-        for one in record.changes:
+        for one in record.changes.single:
             folder, old = global_id(one.source_folder), global_id(one.old_key)
             if folder is not None and old is not None and not one.code:
                 moved.setdefault(f"{folder[1]:012x}", []).append(old)
@@ -165,9 +165,11 @@ def missing(
 
 
 def _of_changes(record: SyncRecord) -> tuple[IdSet, IdSet]:
-    taken = [one for one in record.changes if not one.refused]
+    taken = [one for one in record.changes.single if not one.refused]
     ids = IdSet.of([one.id for one in taken if one.id is not None])
-    return ids, IdSet.of([one.version for one in taken if one.version is not None])
+    versions = IdSet.of([one.version for one in taken if one.version is not None])
+    packed = record.changes.packed
+    return (ids, versions) if packed is None else (ids | packed.ids, versions.union(packed.seen, packed.seen_fai))
 
 
 def _union(first: IcsState, second: IcsState) -> IcsState:

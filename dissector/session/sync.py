@@ -8,9 +8,11 @@ comes item by item and only facts are kept: memory is bounded by the contexts th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
-from dissector.grammar.syncstory import Change, Item, Report, Sets
+from dissector.grammar.outline import Messages
+from dissector.grammar.syncstory import Change, Item, Report, Sets, changes_of
 from dissector.model.icsstate import SETS, IcsState
 from dissector.model.ids import ObjectId
 from dissector.model.idset import EMPTY, IdSet
@@ -18,6 +20,7 @@ from dissector.model.pcl import PredecessorChangeList, Xid
 from dissector.node import brief
 from dissector.session.exchange import Exchange, Rop
 from dissector.session.objects import Session
+from dissector.session.packed import Packed
 from dissector.session.replicas import GlobalId, Replicas, global_id
 from dissector.session.stream import Stream
 from dissector.session.streams import Streams
@@ -144,7 +147,11 @@ class Recorder:
                 return
             self._is(record, "download", kind)
         if isinstance(item, Change):
-            record.changes.append(self._change(record, stream, item))
+            change = _change(stream, item, stream.buffers[-1].frame)
+            record.changes.append(change)
+            self._learned(record, change)
+        elif isinstance(item, Messages):
+            self._packed(record, item)
         elif isinstance(item, Sets):
             self._sets(record, item)
         elif isinstance(item, Report):
@@ -155,35 +162,27 @@ class Recorder:
                     name: value for name, value in item.value.items() if isinstance(value, int) and name != "Version"
                 }
 
-    def _change(self, record: SyncRecord, stream: Stream, item: Change) -> SyncChange:
-        told, folder = item.header.get, item.kind == "folder"
-        frame, exchange = _place(stream, item.offset)
-        made = SyncChange(item.kind, frame, exchange, stream.buffers[-1].frame, offset=item.offset)
-        made.bytes = item.end - item.offset
-        made.mid = _as(ObjectId, told("PidTagFolderId" if folder else "PidTagMid"))
-        made.cn = _as(ObjectId, told("PidTagChangeNumber"))
-        made.source_key, made.change_key = _as(Xid, told("PidTagSourceKey")), _as(Xid, told("PidTagChangeKey"))
-        made.pcl = _change_list(told("PidTagPredecessorChangeList"))
-        made.modified = _as(int, told("PidTagLastModificationTime"))
-        shown = item.subject
-        if folder:
-            made.parent = _as(Xid, told("PidTagParentSourceKey"))
-            shown = told("PidTagDisplayName")
-        else:
-            made.fai = item.fai
-        if isinstance(shown, str):
-            made.name = shown[:NAME_LENGTH]
-        made.message_class = item.message_class
-        size = _as(int, told("PidTagMessageSize"))
-        made.size = size if size is not None else item.announced
-        made.groups, made.warnings, made.complete = len(item.groups), tuple(item.warnings), item.complete
-        if made.mid is not None or made.cn is not None:
-            replicas = self.replicas_of(stream.session, stream.logon_id)
-            replicas.learn_pair(made.mid, made.source_key, "PidTagMid beside PidTagSourceKey", made.frame)
-            replicas.learn_pair(made.cn, made.change_key, "PidTagChangeNumber beside PidTagChangeKey", made.frame)
-        if folder and made.mid is not None and made.name:
-            self.names[record.mailbox, made.mid] = made.name
-        return made
+    def _learned(self, record: SyncRecord, change: SyncChange) -> None:
+        """What a change tells of REPLIDs and names."""
+        if change.mid is not None or change.cn is not None:
+            replicas = self.replicas_of(record.session, record.stream.logon_id)
+            replicas.learn_pair(change.mid, change.source_key, "PidTagMid beside PidTagSourceKey", change.frame)
+            replicas.learn_pair(change.cn, change.change_key, "PidTagChangeNumber beside PidTagChangeKey", change.frame)
+        if change.kind == "folder" and change.mid is not None and change.name:
+            self.names[record.mailbox, change.mid] = change.name
+
+    def _packed(self, record: SyncRecord, messages: Messages) -> None:
+        """Messages of which only the header was read, many at a time."""
+        stream = record.stream
+        frame = stream.buffers[-1].frame
+        known = self.replicas_of(record.session, stream.logon_id).known
+        if any(number not in known for number in messages.replicas()):
+            for item in changes_of(messages):
+                self._learned(record, _change(stream, item, frame))
+        packed = record.changes.packed
+        if packed is None:
+            packed = Packed(partial(_unpacked, record, self.replicas_of(record.session, stream.logon_id)))
+        record.changes.pack(packed, messages, frame)
 
     def _sets(self, record: SyncRecord, item: Sets) -> None:
         read = {name: one.idset for name, one in item.sets.items()}
@@ -237,14 +236,11 @@ class Recorder:
                     record.folder_name = self.names[record.mailbox, known]
         record.deletions = {name: replicas.renamed(one) for name, one in record.deletions.items()}
         record.read, record.unread = replicas.renamed(record.read), replicas.renamed(record.unread)
-        counted = _Counted(record)
-        for one in record.changes:
-            if one.id is None:
-                one.id = (one.mid is not None and replicas.resolve(one.mid)) or global_id(one.source_key)
-            if one.version is None:
-                one.version = (one.cn is not None and replicas.resolve(one.cn)) or counted.version(one.change_key)
-            if record.direction == "download" or (one.kind == "import" and record.initial and record.initial.given):
-                one.status = status_of(one, record.initial)
+        tell = _teller(record, replicas)
+        for one in record.changes.single:
+            tell(one)
+        if record.changes.packed is not None:
+            record.changes.packed.tell(replicas, _Counted(record).replicas)
         for operation in record.operations:
             ids = [found for key in operation.keys if (found := global_id(key)) is not None]
             if operation.code:
@@ -490,6 +486,58 @@ def _initial(record: SyncRecord) -> None:
     record.initial_why = record.initial_why or why
     if not record.initial_why:
         record.initial = IcsState.of(sets)
+
+
+def _change(stream: Stream, item: Change, last_frame: int) -> SyncChange:
+    """The facts of a change that came down. last_frame: of the buffer that completed it."""
+    told, folder = item.header.get, item.kind == "folder"
+    frame, exchange = _place(stream, item.offset)
+    made = SyncChange(item.kind, frame, exchange, last_frame, offset=item.offset)
+    made.bytes = item.end - item.offset
+    made.mid = _as(ObjectId, told("PidTagFolderId" if folder else "PidTagMid"))
+    made.cn = _as(ObjectId, told("PidTagChangeNumber"))
+    made.source_key, made.change_key = _as(Xid, told("PidTagSourceKey")), _as(Xid, told("PidTagChangeKey"))
+    made.pcl = _change_list(told("PidTagPredecessorChangeList"))
+    made.modified = _as(int, told("PidTagLastModificationTime"))
+    shown = item.subject
+    if folder:
+        made.parent = _as(Xid, told("PidTagParentSourceKey"))
+        shown = told("PidTagDisplayName")
+    else:
+        made.fai = item.fai
+    if isinstance(shown, str):
+        made.name = shown[:NAME_LENGTH]
+    made.message_class = item.message_class
+    size = _as(int, told("PidTagMessageSize"))
+    made.size = size if size is not None else item.announced
+    made.groups, made.warnings, made.complete = len(item.groups), tuple(item.warnings), item.complete
+    return made
+
+
+def _unpacked(
+    record: SyncRecord, replicas: Replicas, messages: Messages, frame: int, first: int = 0
+) -> Iterator[SyncChange]:
+    """Changes that were packed, as objects, from one of them on."""
+    tell = _teller(record, replicas)
+    for item in changes_of(messages, first):
+        change = _change(record.stream, item, frame)
+        tell(change)
+        yield change
+
+
+def _teller(record: SyncRecord, replicas: Replicas) -> Callable[[SyncChange], None]:
+    """Fills in what only the whole record tells of a change."""
+    counted = _Counted(record)
+
+    def tell(one: SyncChange) -> None:
+        if one.id is None:
+            one.id = (one.mid is not None and replicas.resolve(one.mid)) or global_id(one.source_key)
+        if one.version is None:
+            one.version = (one.cn is not None and replicas.resolve(one.cn)) or counted.version(one.change_key)
+        if record.direction == "download" or (one.kind == "import" and record.initial and record.initial.given):
+            one.status = status_of(one, record.initial)
+
+    return tell
 
 
 def _place(stream: Stream, offset: int) -> tuple[int, int]:

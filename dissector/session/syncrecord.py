@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
+from dissector.grammar.outline import Messages
 from dissector.model.icsstate import NOTHING, IcsState
 from dissector.model.ids import ObjectId
 from dissector.model.idset import EMPTY, IdSet
 from dissector.model.pcl import PredecessorChangeList, Xid
+from dissector.session.packed import Packed
 from dissector.session.replicas import GlobalId
 from dissector.session.stream import Stream
 
@@ -73,6 +75,46 @@ class SyncChange:
         return self.saved if self.saved is not None else self.code
 
 
+class Changes(Sequence[SyncChange]):
+    """The changes of a synchronization, in order. single: those that are held as objects. packed: messages that are
+    not, if there are any; they are made into objects when somebody runs through all.
+    """
+
+    def __init__(self) -> None:
+        self.single: list[SyncChange] = []
+        self.packed: Packed | None = None
+        self._before: list[int] = []
+        """How many single ones came before each part that is packed."""
+
+    def append(self, change: SyncChange) -> None:
+        self.single.append(change)
+
+    def pack(self, packed: Packed, messages: Messages, frame: int) -> None:
+        """Messages that came together, in the frame that completed them."""
+        self.packed = packed
+        self._before.append(len(self.single))
+        packed.add(messages, frame)
+
+    def __len__(self) -> int:
+        return len(self.single) + (self.packed.count if self.packed is not None else 0)
+
+    def __iter__(self) -> Iterator[SyncChange]:
+        at = 0
+        for before, part in zip(self._before, self.packed.parts if self.packed is not None else (), strict=True):
+            yield from self.single[at:before]
+            at = before
+            assert self.packed is not None
+            yield from self.packed.changes(*part)
+        yield from self.single[at:]
+
+    @overload
+    def __getitem__(self, index: int) -> SyncChange: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[SyncChange]: ...
+    def __getitem__(self, index: int | slice) -> SyncChange | list[SyncChange]:
+        return (self.single if self.packed is None else list(self))[index]
+
+
 class Operation(NamedTuple):
     """An import of deletions or read states. kind: "delete", "hard-delete", "read", "unread"."""
 
@@ -120,7 +162,7 @@ class SyncRecord:
     final: IcsState | None = None
     final_given: bool = False
     checkpoint: IcsState | None = None
-    changes: list[SyncChange] = field(default_factory=list)
+    changes: Changes = field(default_factory=Changes)
     operations: list[Operation] = field(default_factory=list)
     deletions: dict[str, IdSet] = field(default_factory=dict)
     read: IdSet = EMPTY

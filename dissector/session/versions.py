@@ -5,9 +5,11 @@ A version is known on the server when it was downloaded, or when an import of it
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import NamedTuple
 
 from dissector.model.pcl import PredecessorChangeList, Xid
+from dissector.session.packed import KEY_SIZE, Packed
 from dissector.session.replicas import GlobalId, global_id
 from dissector.session.syncrecord import SyncChange, SyncRecord
 
@@ -32,14 +34,23 @@ class Versions:
     """The last version of every object that was seen, by source key. Feed it with records in order: add()."""
 
     def __init__(self) -> None:
-        self._last: dict[Xid, Version] = {}
+        self._last: dict[bytes, Version | int] = {}
+        """By the bytes of the source key. A number: of a message that is packed, counted over all of them."""
+        self._packed: list[tuple[SyncRecord, Packed]] = []
+        self._starts: list[int] = []
+        self._count = 0
 
     def __len__(self) -> int:
         return len(self._last)
 
     def last(self, key: Xid | None) -> Version | None:
         """What the server has of an object, as far as was seen."""
-        return self._last.get(key) if key is not None else None
+        found = self._last.get(key.to_bytes()) if key is not None else None
+        if isinstance(found, int):
+            at = bisect_right(self._starts, found) - 1
+            record, packed = self._packed[at]
+            return _version(record, packed.change(found - self._starts[at]))
+        return found
 
     def add(self, record: SyncRecord) -> None:
         for change in record.changes:
@@ -49,10 +60,47 @@ class Versions:
         key, down = change.source_key, record.direction == "download"
         if key is None or change.kind == "move" or (not down and not taken(change)):
             return
-        self._last[key] = Version(
-            "download" if down else "import", record.number, change.frame, change.change_key, change.pcl,
-            change.modified, change.version, change.kind in ("folder", "import-folder"), bool(change.fai),
-        )  # fmt: skip
+        self._last[key.to_bytes()] = _version(record, change)
+
+    def learn_packed(self, record: SyncRecord, packed: Packed) -> None:
+        """Learn all messages of a record that are packed."""
+        self._packed.append((record, packed))
+        self._starts.append(self._count)
+        self._last.update(zip(packed.each_key(), range(self._count, self._count + packed.count), strict=True))
+        self._count += packed.count
+
+    def extended_by(self, packed: Packed) -> bool:
+        """Whether the change list of every packed message, which is one change, includes that of its last version."""
+        last, starts = self._last, self._starts
+        low = high = 0
+        known = b""
+        for before, change_key in zip(map(last.get, packed.each_key()), packed.each_change_key(), strict=True):
+            if before is None:
+                continue
+            if isinstance(before, int):
+                if not low <= before < high:
+                    at = bisect_right(starts, before) - 1
+                    low, known = starts[at], self._packed[at][1].change_keys
+                    high = low + len(known) // KEY_SIZE
+                place = KEY_SIZE * (before - low)
+                old = known[place : place + KEY_SIZE]
+                if change_key != old and (change_key[:16] != old[:16] or change_key < old):
+                    return False
+            elif before.pcl is not None and not before.folder and not _alone(change_key).includes(before.pcl):
+                return False
+        return True
+
+
+def _alone(change_key: bytes) -> PredecessorChangeList:
+    """The change list of one change."""
+    return PredecessorChangeList((Xid.from_bytes(change_key),))
+
+
+def _version(record: SyncRecord, change: SyncChange) -> Version:
+    return Version(
+        "download" if record.direction == "download" else "import", record.number, change.frame, change.change_key,
+        change.pcl, change.modified, change.version, change.kind in ("folder", "import-folder"), bool(change.fai),
+    )  # fmt: skip
 
 
 def taken(change: SyncChange) -> bool:

@@ -17,7 +17,7 @@ from dissector.grammar.elements import Element, Named, elements_of
 from dissector.grammar.fasttransfer import MARKER
 from dissector.grammar.ics import SEPARATE
 from dissector.grammar.idset import IdsetReading
-from dissector.grammar.syncstory import Change, Item, Report, Sets, StoryReader
+from dissector.grammar.syncstory import Change, Fault, Item, Report, Sets, StoryReader
 from dissector.model.idset import EMPTY, IdSet
 from dissector.model.pcl import Xid
 from dissector.node import Undecoded
@@ -205,7 +205,7 @@ def story_of(items: Iterable[Item], data: bytes, root: str, codepage: str | None
                 made.errors.append(item.value)
             else:
                 made.progress = item.value
-        else:
+        elif isinstance(item, Fault):
             made.faults.append(f"offset {item.offset}: {item.diagnostic.message}")
     return made
 

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import struct
+from collections.abc import Iterable, Iterator
+from unittest import mock
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from dissector.grammar import outline
 from dissector.grammar.elements import make
 from dissector.grammar.fasttransfer import MARKER
-from dissector.grammar.outline import LONGEST, following, head
-from dissector.grammar.syncstory import Change, Fault, Item, StoryReader
+from dissector.grammar.outline import LONGEST, Messages, following, head
+from dissector.grammar.syncstory import Change, Fault, Item, StoryReader, changes_of
 from dissector.node import Diagnostic
 from tests.dissector.grammar.streams import (
+    GID,
     HEADER,
     REAL,
     STATE,
@@ -45,8 +52,17 @@ def story(root: str, wire: bytes, size: int = 0, outline_from: int | None = None
         reader.outline = outline_from is not None and number >= outline_from
         end = min(len(wire), at + (size or len(wire)))
         reader.feed(wire[at + reader.passes(wire, at, end) : end])
-        items += reader.items()
-    return [*items, *reader.finish()]
+        items += one_by_one(reader.items())
+    return [*items, *one_by_one(reader.finish())]
+
+
+def one_by_one(items: Iterable[Item]) -> Iterator[Item]:
+    """What came as columns, message by message."""
+    for item in items:
+        if isinstance(item, Messages):
+            yield from changes_of(item)
+        else:
+            yield item
 
 
 def bare(items: list[Item]) -> list[Item]:
@@ -154,3 +170,77 @@ def test_a_header_that_is_not_whole_is_left_to_others() -> None:
     assert all(head(wire[:cut], 0) is None for cut in range(len(wire)))
     assert head(stream("IncrSyncChg", HEADER, "NewAttach"), 0) is None
     assert MARKER["IncrSyncMessage"] not in [tag for tag, _ in found[2]]
+
+
+SPACE = GID[:16]
+CHANGE, MESSAGE = stream("IncrSyncChg"), stream("IncrSyncMessage")
+
+
+def counted(tag: int, data: bytes) -> bytes:
+    return struct.pack("<II", tag, len(data)) + data
+
+
+@st.composite
+def wires(draw: st.DrawFn) -> bytes:
+    """Messages of few shapes in long rows, with something else between them now and then."""
+    made, number = b"", 0
+    for _ in range(draw(st.integers(1, 4))):
+        progress, ids, fai, shape = (draw(st.booleans()) for _ in range(4))
+        key = draw(st.sampled_from((b"", b"", b"longer")))
+        for _ in range(draw(st.integers(1, 12))):
+            number += 1
+            own, change = SPACE + number.to_bytes(6, "big"), SPACE + (number + 1000).to_bytes(6, "big")
+            others = b"" if not key else b"\x16" + bytes(16) + number.to_bytes(6, "big")
+            made += struct.pack("<IIIIH", 0x4075000B, 3, number, 11, fai) if progress else b""
+            made += CHANGE + counted(0x65E00102, own) + struct.pack("<IQ", 0x30080040, number)
+            made += counted(0x65E20102, change) + counted(0x65E30102, others + b"\x16" + change)
+            made += struct.pack("<IH", 0x67AA000B, fai if shape else draw(st.integers(0, 1)))
+            if ids:
+                made += struct.pack("<IH", 0x674A0014, 1) + number.to_bytes(6, "big")
+                made += struct.pack("<II", 0x0E080003, 5 * number)
+                made += struct.pack("<IH", 0x67A40014, 1) + (number + 1000).to_bytes(6, "big")
+            made += MESSAGE + stream(make(0x0E070003, number)) * draw(st.integers(0, 3))
+            named = draw(st.sampled_from((None, "", "Hello", "\u263a" * 40)))
+            made += b"" if named is None else stream(subject(named))
+            made += counted(0x10130102, bytes(draw(st.sampled_from((0, 10, 600, 5000)))))
+        made += draw(st.sampled_from((b"", b"", b"", stream(partial_change()), ERROR_INFO)))
+    return made + stream(STATE, "IncrSyncEnd")
+
+
+@given(wires(), st.sampled_from((0, 90, 1000, 31_000)), st.integers(1, 5))
+@settings(deadline=None)
+def test_messages_that_are_alike_are_what_they_are_one_by_one(wire: bytes, size: int, alike: int) -> None:
+    with mock.patch.object(outline, "ALIKE", alike):
+        assert bare(story("contentsSync", wire, size, 0)) == bare(story("contentsSync", wire))
+
+
+def test_messages_that_are_alike_come_at_one_go() -> None:
+    reader = StoryReader("contentsSync")
+    reader.outline = True
+    wire = contents(50)
+    reader.feed(wire)
+    items = [*reader.items(), *reader.finish()]
+    (alike,) = [item for item in items if isinstance(item, Messages)]
+    changes = [item for item in items if isinstance(item, Change) and item.kind == "full"]
+    assert (alike.count, len(changes)) == (48, 2), "all but the first and the last"
+    assert len(alike.keys) == len(alike.change_keys) == 22 * alike.count
+
+
+def test_bytes_are_missing_behind_messages_that_are_alike() -> None:
+    """The one that was left until more came is handed out cut short, with what was there of it."""
+    wire = contents(50)
+    for cut in (len(wire) // 2, len(wire) // 2 + 40, len(wire) // 2 + 200):
+        found = []
+        for alike in (4, 1000):
+            reader, items = StoryReader("contentsSync"), []
+            reader.outline = True
+            with mock.patch.object(outline, "ALIKE", alike):
+                reader.feed(wire[:cut])
+                items += one_by_one(reader.items())
+                rest = wire.index(stream("IncrSyncChg", HEADER), cut + 1000)
+                items += one_by_one(reader.resume(rest))
+                reader.feed(wire[rest:])
+                items += one_by_one(reader.items())
+                items += one_by_one(reader.finish())
+            found.append(items)
+        assert found[0] == found[1]
