@@ -10,12 +10,15 @@ from __future__ import annotations
 import codecs
 import uuid
 from functools import cache, lru_cache
-from importlib.resources import files
+from pathlib import Path
+
+PLACE = Path(__file__).parent
+"""Not by importlib.resources: loading that takes longer than reading the tables of a list."""
 
 
 def rows(name: str) -> list[list[str]]:
     """The rows of table file `name`, or of all files in folder `name`, without headers, fields split at tabs."""
-    place = files(__name__).joinpath(name)
+    place = PLACE / name
     tables = sorted(place.iterdir(), key=lambda entry: entry.name) if place.is_dir() else [place]
     texts = [table.read_text(encoding="utf-8") for table in tables if table.name.endswith(".tsv")]
     return [line.split("\t") for text in texts for line in text.splitlines()[1:] if line]
@@ -108,17 +111,16 @@ def type_code(name: str) -> int | None:
 
 
 @cache
-def _properties() -> tuple[dict[tuple[int, int], str], dict[int, str]]:
-    exact: dict[tuple[int, int], str] = {}
-    by_id: dict[int, str] = {}
-    for prop_id, prop_type, name, _ in rows("properties.tsv"):
-        key = int(prop_id, 16), int(prop_type or "0", 16)
-        exact.setdefault(key, name)
-        if name.startswith("PidTag"):  # other names are of one provider or one type: they say nothing of another type
-            by_id.setdefault(key[0], name)
+def _properties() -> tuple[dict[str, str], dict[str, str]]:
+    """By id and type, and by id, as the table writes them: to make numbers of them all takes longer than the rest."""
+    table = rows("properties.tsv")[::-1]  # of two names the first counts
+    exact = {prop_id + (prop_type or "0x0000"): name for prop_id, prop_type, name, _ in table}
+    # other names are of one provider or one type: they say nothing of another type
+    by_id = {prop_id: name for prop_id, _, name, _ in table if name.startswith("PidTag")}
     return exact, by_id
 
 
+@lru_cache(4096)
 def property_name(tag: int, address_book: bool = False) -> str:
     """'PidTagSubject' for 0x0037001F. The type is matched first (strings count as one type), then the id alone.
 
@@ -130,29 +132,40 @@ def property_name(tag: int, address_book: bool = False) -> str:
         return ""
     if prop_type & 0x3000 == 0x3000:  # an instance of a multi-value column
         prop_type &= ~0x2000
+    written = f"0x{prop_id:04X}"
     for candidate in (prop_type, prop_type ^ 1 if prop_type & 0xEFFE == 0x001E else prop_type):
-        name = exact.get((prop_id, candidate))
+        name = exact.get(f"{written}0x{candidate:04X}")
         if name:
             return name
-    return by_id.get(prop_id, "")
+    return by_id.get(written, "")
+
+
+def _tag(prop_id: str, prop_type: str) -> int:
+    return int(prop_id, 16) << 16 | int(prop_type or "0", 16)
 
 
 @cache
 def _property_tags() -> dict[str, list[int]]:
     table: dict[str, list[int]] = {}
-    others: dict[str, list[int]] = {}
-    for prop_id, prop_type, name, alternatives in rows("properties.tsv"):
-        tag = int(prop_id, 16) << 16 | int(prop_type or "0", 16)
+    for prop_id, prop_type, name, _ in rows("properties.tsv"):
         if name:
-            table.setdefault(name.lower(), []).append(tag)
-        for other in filter(None, alternatives.split(";")):
-            others.setdefault(other.lower(), []).append(tag)
-    return others | table
+            table.setdefault(name.lower(), []).append(_tag(prop_id, prop_type))
+    return table
+
+
+@cache
+def _other_property_tags() -> dict[str, list[int]]:
+    others: dict[str, list[int]] = {}
+    for prop_id, prop_type, _, alternatives in rows("properties.tsv"):
+        for other in filter(None, alternatives.lower().split(";")):
+            others.setdefault(other, []).append(_tag(prop_id, prop_type))
+    return others
 
 
 def property_tags(name: str) -> list[int]:
     """The tags of 'PidTagSubject' (or 'PR_SUBJECT', in any case): [0x0037001F]; empty where none is known."""
-    return list(_property_tags().get(name.lower(), ()))
+    key = name.lower()
+    return list(_property_tags().get(key) or _other_property_tags().get(key) or ())
 
 
 @cache
