@@ -9,7 +9,6 @@ from typing import Any
 
 from dissector.model.ids import ObjectId
 from dissector.session.exchange import Exchange, Rop
-from dissector.views.filter import compile_filter
 from dissector.views.rows import rows_of
 from replay.errors import ReplayError
 from replay.needs import Key, closure
@@ -120,7 +119,11 @@ class _Test:
 
     def __init__(self, selection: Selection) -> None:
         self.selection = selection
-        self.row_test: Callable[[Any], bool] | None = compile_filter(selection.where) if selection.where else None
+        self.row_test: Callable[[Any], bool] | None = None
+        if selection.where:
+            from dissector.views.filter import compile_filter
+
+            self.row_test = compile_filter(selection.where)
         self.folder_id = _object_id(selection.folder)
         self.folder_seen = False
 

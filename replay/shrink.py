@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from dissector.errors import FilterError
-from dissector.views.filter import compile_filter
 from replay.compare.difference import DIFFERENT
 from replay.errors import ReplayError
 from replay.needs import Key, closure
@@ -56,6 +55,8 @@ def condition(until: str) -> Callable[[Report], bool]:
     """The test of a report that --until asks for: whether a row fits. Without it: whether anything is different."""
     if not until:
         return lambda report: bool(report.verdicts[DIFFERENT])
+    from dissector.views.filter import compile_filter
+
     try:
         test = compile_filter(until, FIELDS)
     except FilterError as error:
