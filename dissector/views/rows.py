@@ -119,10 +119,17 @@ def summary(rop: Rop, session: Session | None, call: Call | None = None) -> str:
     if rop.runs_on or rop.ends:
         names += sides[-1].definition.summary if sides[-1].definition is not None else ()
     for name in names:
-        found = [(side, field_of(side.value, name)) for side in sides]
-        texts = [field_text(side, name, value, rop, session) for side, value in found if value not in (None, [])]
-        if texts:  # 50 rows were asked for, 6 came: RowCount=50→6
-            parts.append(f"{name.rpartition('.')[2]}={'→'.join(dict.fromkeys(texts))}")
+        said = None
+        for known in sides:
+            value = field_of(known.value, name)
+            if value is not None and value != []:
+                text = field_text(known, name, value, rop, session)
+                if said is None:
+                    said = text
+                elif text != said:  # 50 rows were asked for, 6 came: RowCount=50→6
+                    said = f"{said}→{text}"
+        if said is not None:
+            parts.append(f"{name.rpartition('.')[2]}={said}")
     if rop.runs_on:
         parts.append("(runs on)")
     if rop.ends:
@@ -164,14 +171,14 @@ def labeller_at(layout: Any, name: str) -> Callable[[Any], str] | None:
 
 def field_text(side: RopSide, name: str, value: Any, rop: Rop, session: Session | None) -> str:
     """One field of a summary: ids with the folder's name, flags and enums in words, property lists shortened."""
-    if isinstance(value, ObjectId):
-        special = special_folder(session, rop.logon_id, value)
-        return f"{value}({special})" if special else str(value)
-    if isinstance(value, int) and not isinstance(value, bool):
+    if type(value) is int or (isinstance(value, int) and not isinstance(value, bool)):
         if name in ("PropertyTag", "StateProperty"):
             return property_name(value) or f"0x{value:08X}"
         label = labeller_at(side.layout, name)
         return (label(value) if label is not None else "") or str(value)
+    if isinstance(value, ObjectId):
+        special = special_folder(session, rop.logon_id, value)
+        return f"{value}({special})" if special else str(value)
     return value_text(value)
 
 
