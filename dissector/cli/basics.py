@@ -44,9 +44,7 @@ def list_command(
     engine: EngineOption = Engine.AUTO,
 ) -> None:
     """One row per ROP, request and response paired."""
-    from dissector.views.json import dumps
     from dissector.views.rows import rows_of
-    from dissector.views.table import list_lines
 
     test = row_test(where)
     dissection, bar = opened(pick(capture, read_file), engine, prefs)
@@ -54,8 +52,12 @@ def list_command(
         rows = (row for exchange in dissection.exchanges() for row in rows_of(exchange) if test(row))
         try:
             if form is Format.TEXT:
+                from dissector.views.table import list_lines
+
                 emit(list_lines(rows, coloured(), lambda: dissection.capture.summary.first_time))
             else:
+                from dissector.views.json import dumps
+
                 lines = (dumps(row.as_json()) for row in rows)
                 emit(json_array(lines) if form is Format.JSON else lines)
         finally:

@@ -29,8 +29,8 @@ several values a list."""
 Reader = Callable[..., int]
 """data, offset, end, arguments, add row, name -> offset behind the element"""
 MOST_TAGS = 4096
-CHANGE_LIST = FASTTRANSFER_VALUES.form(0x65E30102)
-"""How PidTagPredecessorChangeList is written."""
+CHANGE_LIST = 0x65E30102
+"""PidTagPredecessorChangeList."""
 
 
 class Words(dict[Any, str]):
@@ -89,7 +89,9 @@ class Plain(dict[int, Reader | None]):
 
     def several(self, form: Construct) -> Reader | None:
         """The reader for a value that is a list of leaves; None for any other."""
-        items = form.rows if type(form) is Multi else SizedXid if form is CHANGE_LIST else None
+        items = (
+            form.rows if type(form) is Multi else SizedXid if form is FASTTRANSFER_VALUES.form(CHANGE_LIST) else None
+        )
         if items is None or not is_leaf(items):
             return None
         values, shown, tag_at = write(form, False).function, self.shown, Struct("<I").unpack_from
