@@ -381,7 +381,7 @@ def _column(tag: int, flagged: bool, encoding: Encoding, name: str) -> Traced:
     return Traced(form, known or f"0x{tag:08X}")
 
 
-MOST_EMPTY = 64
+MOST_EMPTY = 16
 """Columns whose values take no bytes (PtypNull) that a row may have: rows of thousands would grow without end."""
 
 
