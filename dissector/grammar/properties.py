@@ -381,6 +381,10 @@ def _column(tag: int, flagged: bool, encoding: Encoding, name: str) -> Traced:
     return Traced(form, known or f"0x{tag:08X}")
 
 
+MOST_EMPTY = 16
+"""Columns whose values take no bytes (PtypNull) that a row may have: rows of thousands would grow without end."""
+
+
 class ColumnValues(Construct):  # type: ignore[misc]
     """One value per column, in order; nodes are named by property. `flag` nonzero: each value has a flag of its own.
 
@@ -397,6 +401,10 @@ class ColumnValues(Construct):  # type: ignore[misc]
         if columns is None:
             raise NoContextError("the columns of this row were set before the capture began", path=path)
         flagged = bool(evaluate(self.flag, context))
+        if len(columns) > MOST_EMPTY and not flagged:
+            empty = sum(self.encoding.types.get(tag & 0xFFFF) is Nothing for tag in columns)
+            if empty > MOST_EMPTY:
+                raise MalformedError(f"a row with {empty} values of no bytes", path=path)
         named = context._params.get("named") or NO_NAMES
         return [
             _column(tag, flagged, self.encoding, named.get(tag >> 16, "") if tag >= 0x80000000 else "")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dissector.grammar.base import GrammarError, Param, Undecoded, build
+from dissector.grammar.base import GrammarError, Layout, Param, Rows, Undecoded, build
 from dissector.grammar.ids import ObjectId
 from dissector.grammar.properties import (
     ADDRESS_BOOK_VALUES,
@@ -315,3 +315,13 @@ def test_no_structured_value_fails_on_bytes_it_does_not_know(raw: bytes) -> None
         if raw == b"\0\0":
             assert value.PropertyValue == b""
             assert not diagnostics(node)
+
+
+def test_a_row_of_very_many_values_without_bytes_is_malformed() -> None:
+    """30000 such rows would be in 30000 bytes, and 240 million values in them."""
+    for count, fails in ((16, False), (8000, True)):
+        layout = Layout("Rows" / Rows(30, PropertyRow([0x66000001] * count)))
+        for _ in range(40):  # interpreted, then compiled
+            tree = trace(layout, ByteSource("x", bytes(30)), "x")
+            found = [one.message for node in tree.walk() for one in node.diagnostics]
+            assert found == (["a row with 8000 values of no bytes"] if fails else [])
