@@ -6,6 +6,9 @@ STAMP := $(VENV)/.installed
 # As many processes as there are processors; for a file or a folder plain pytest is faster.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
+# Hundreds of tests start Python: without what it compiled the time before each does it all again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 
 help:  ## show this
