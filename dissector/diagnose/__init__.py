@@ -139,8 +139,9 @@ class Diagnosis:
         """Whether no rule can find anything in messages that are packed; they are not to be of one object twice."""
         if not all(one.clears is not None and one.clears(self.case, packed) for one in rules):
             return False
-        keys = {one.source_key.to_bytes() for one in record.changes.single if one.source_key is not None}
-        return packed.distinct and (not keys or keys.isdisjoint(packed.each_key()))
+        keys = set(packed.each_key())
+        others = (one.source_key.to_bytes() for one in record.changes.single if one.source_key is not None)
+        return len(keys) == packed.count and not any(one in keys for one in others)
 
 
 def diagnose(

@@ -52,14 +52,12 @@ def normal(ranges: Iterable[tuple[int, int]]) -> Ranges:
 
 def consecutive(counters: Iterable[int]) -> Ranges:
     """Single ids in any order, as ranges. Raises ValueError for an impossible one."""
-    ordered = sorted(set(counters))
+    ordered = sorted(counters)
     if not ordered:
         return ()
     low, high = ordered[0], ordered[-1]
     if low < 0 or high > MAX_COUNTER:
         raise ValueError(f"no range of ids: {low} to {high}")
-    if high - low == len(ordered) - 1:
-        return (Range(low, high),)
     breaks = [at for at, (one, two) in enumerate(pairwise(ordered), 1) if two - one > 1]
     return tuple(
         Range(ordered[begin], ordered[end - 1])

@@ -52,9 +52,13 @@ class Packed:
         """Make the sets. counted: the replicas that the states count in: of others a change key tells no version."""
         self.keys = b"".join([messages.keys for messages, _ in self.parts])
         self.change_keys = b"".join([messages.change_keys for messages, _ in self.parts])
-        ids, seen, seen_fai = Counters(replicas), Counters(replicas, counted), Counters(replicas, counted)
+        ids = Counters(replicas)
         for messages, _ in self.parts:
             ids.add(messages.ids, messages.keys)
+        self.ids = ids.set()
+        del ids  # of many messages it is large
+        seen, seen_fai = Counters(replicas, counted), Counters(replicas, counted)
+        for messages, _ in self.parts:
             numbers, changes, fai = messages.numbers, messages.change_keys, messages.fai
             if FAI not in fai:
                 seen.add(numbers, changes)
@@ -62,18 +66,13 @@ class Packed:
             for index, one in enumerate(fai):
                 which = seen_fai if one == FAI else seen
                 which.add(numbers[8 * index : 8 * index + 8], changes[22 * index : 22 * index + 22])
-        self.ids, self.seen, self.seen_fai = ids.set(), seen.set(), seen_fai.set()
+        self.seen, self.seen_fai = seen.set(), seen_fai.set()
 
     def each_key(self) -> Iterator[bytes]:
         return chain.from_iterable(_KEY(self.keys))
 
     def each_change_key(self) -> Iterator[bytes]:
         return chain.from_iterable(_KEY(self.change_keys))
-
-    @property
-    def distinct(self) -> bool:
-        """Whether no source key comes twice."""
-        return len(set(self.each_key())) == self.count
 
     def change(self, index: int) -> SyncChange:
         """One of them."""

@@ -63,7 +63,7 @@ class Versions:
         self._last[key.to_bytes()] = _version(record, change)
 
     def learn_packed(self, record: SyncRecord, packed: Packed) -> None:
-        """Learn all messages of a record that are packed."""
+        """Learn all messages of a record that are packed, behind the others."""
         self._packed.append((record, packed))
         self._starts.append(self._count)
         self._last.update(zip(packed.each_key(), range(self._count, self._count + packed.count), strict=True))
