@@ -59,16 +59,20 @@ class Kept:
 
     def source(self, label: str) -> ByteSource:
         """All of it. Where one part maps as a whole, every part stands as a piece of its own."""
-        data = bytes(self._data) if self._file is None else b"".join(self._read(self._file.fileno()))
+        data = self.part(0, self.size)
         if not self._whole:
             return ByteSource.of_runs(label, data, self._runs)
         return ByteSource(label, data, sorted([*self._whole, *self._runs.pieces()], key=lambda piece: piece.start))
 
-    def _read(self, file: int) -> Iterator[bytes]:
+    def part(self, start: int, end: int) -> bytes:
+        """The bytes from start to end, without more of them in memory than there are already."""
+        return bytes(self._data[start:end]) if self._file is None else b"".join(self._read(start, end))
+
+    def _read(self, at: int, end: int) -> Iterator[bytes]:
         """Without the file's own position: a forked process shares that with the one it came from."""
-        at = 0
-        while at < self.size:
-            data = os.pread(file, self.size - at, at)
+        assert self._file is not None
+        while at < end:
+            data = os.pread(self._file.fileno(), end - at, at)
             if not data:
                 raise OSError("the temporary file of a stream is cut")
             at += len(data)

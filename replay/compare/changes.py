@@ -7,7 +7,7 @@ change are taken from its bytes when somebody asks for them. Of long values the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -74,12 +74,20 @@ class Property:
 
 @dataclass(slots=True)
 class Told:
-    """A change as it stood in the stream. data: its bytes."""
+    """A change as it stood in the stream. part: the stream's bytes from one offset to another.
+
+    Those of a long stream are in a file: of a first synchronization they would be half of what memory holds.
+    """
 
     change: Change
-    data: bytes
+    part: Callable[[int, int], bytes]
     codepage: str | None = None
     _properties: dict[str, Property] | None = None
+
+    @property
+    def data(self) -> bytes:
+        """Its bytes."""
+        return self.part(self.change.offset, self.change.end)
 
     @property
     def properties(self) -> dict[str, Property]:
@@ -89,7 +97,7 @@ class Told:
         return self._properties
 
     def forget(self) -> None:
-        """Keep the bytes alone: of many changes these take a tenth of the memory."""
+        """Let go what can be read again."""
         self._properties = None
 
     @property
@@ -175,28 +183,24 @@ class Listener:
     def story(self, stream: Stream) -> Story | None:
         """What a stream told that has ended; None where what it is or its bytes are not known. Once for each."""
         items = self._items.pop(stream.number, [])
-        if stream.root is None:
+        if stream.root is None or stream.kept is None:
             return None
-        try:
-            data = stream.source().data
-        except ValueError:  # not kept
-            return None
-        return story_of(items, data, stream.root, stream.codepage)
+        return story_of(items, stream.kept.part, stream.root, stream.codepage)
 
 
 def read_story(data: bytes, root: str, codepage: str | None = None) -> Story:
     """What the bytes of a whole stream tell. Never raises: what cannot be read is in `faults`."""
     reader = StoryReader(root, codepage=codepage)
     reader.feed(data)
-    return story_of(chain(reader.items(), reader.finish()), data, root, codepage)
+    return story_of(chain(reader.items(), reader.finish()), lambda start, end: data[start:end], root, codepage)
 
 
-def story_of(items: Iterable[Item], data: bytes, root: str, codepage: str | None) -> Story:
-    """What items tell, with the bytes that they were read from."""
+def story_of(items: Iterable[Item], part: Callable[[int, int], bytes], root: str, codepage: str | None) -> Story:
+    """What items tell. part: the bytes that they were read from, from one offset to another."""
     made = Story(root, codepage)
     for item in items:
         if isinstance(item, Change):
-            made.changes.append(Told(item, data[item.offset : item.end], codepage))
+            made.changes.append(Told(item, part, codepage))
         elif isinstance(item, Sets):
             made.sets.setdefault(item.kind, {}).update({name: one.idset for name, one in item.sets.items()})
             made.faults.extend(_set_fault(name, one) for name, one in item.sets.items() if one.diagnostic is not None)
