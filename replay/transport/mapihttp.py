@@ -131,6 +131,7 @@ class MapiHttp:
         note: Callable[[int, str, str], None] = lambda frame, what, why: None,
     ) -> None:
         self._url = endpoint(url, credentials.user)
+        self._parsed = httpx.URL(self._url)  # once, not for each request
         self._credentials = credentials
         self._tls = tls_context(verify, ca)
         self._limits = limits or Limits()
@@ -195,7 +196,7 @@ class MapiHttp:
     def _client(self) -> httpx.Client:
         limits = self._limits
         return httpx.Client(
-            auth=auth_for(self._credentials, httpx.URL(self._url)), verify=self._tls, follow_redirects=False,
+            auth=auth_for(self._credentials, self._parsed), verify=self._tls, follow_redirects=False,
             timeout=httpx.Timeout(limits.silence, connect=limits.connect), trust_env=False,
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1), transport=self._transport,
         )  # fmt: skip
@@ -219,7 +220,7 @@ class MapiHttp:
         response: httpx.Response | None = None
         whole = False
         try:
-            with session.client.stream("POST", self._url, content=outgoing.body, headers=headers) as response:
+            with session.client.stream("POST", self._parsed, content=outgoing.body, headers=headers) as response:
                 deadline = time.monotonic() + self._limits.request
                 for chunk in response.iter_bytes():
                     body += chunk
@@ -288,9 +289,8 @@ class MapiHttp:
             session.talk, session.talk_from = self._recorder.conversation(client, server), ends
         note = f"replays frame {outgoing.frame}" if outgoing.frame else ""
         if response is None:
-            target = httpx.URL(self._url)
-            line = f"POST {target.raw_path.decode()} HTTP/1.1"
-            sent = head(line, [("Host", target.netloc.decode()), *headers.items()], len(outgoing.body))
+            line = f"POST {self._parsed.raw_path.decode()} HTTP/1.1"
+            sent = head(line, [("Host", self._parsed.netloc.decode()), *headers.items()], len(outgoing.body))
             session.talk.client(sent + outgoing.body, began, f"{note} (no answer)".strip())
             return
         sent = head(_request_line(response), response.request.headers.multi_items(), len(outgoing.body))
