@@ -77,3 +77,14 @@ def test_what_it_came_from_is_let_go() -> None:
     assert sys.getrefcount(source) == before
     assert held.source("x").data == b"ame by f"
     assert [span.frame for span in held.source("x").locate(0, 8)] == [1, 2]
+
+
+@pytest.mark.parametrize("size", [90, 300])
+def test_a_part_is_that_of_the_whole_in_memory_and_in_a_file(size: int) -> None:
+    held = Kept()
+    data = bytes(range(size % 256)) + bytes(256 - size % 256 + size)
+    held.add(ByteSource("x", data), 1, 9)
+    held.add(ByteSource("x", data), 10, size - 9)
+    assert (held._file is not None) == (size > 100)
+    for start, end in ((0, size), (0, 0), (5, 5), (7, 3), (10, 80), (size - 1, size)):
+        assert held.part(start, end) == data[1 + start : 1 + end]
