@@ -61,9 +61,9 @@ def test_the_first_line_comes_when_little_of_the_file_was_read(
     reached = 0
     walk = NativeCapture.segments
 
-    def watched(self: NativeCapture) -> Iterator[Any]:
+    def watched(self: NativeCapture, lanes: Any = None) -> Iterator[Any]:
         nonlocal reached
-        for segment in walk(self):
+        for segment in walk(self, lanes):
             reached = segment[6]
             yield segment
 
