@@ -72,6 +72,10 @@ class Amount(Summary):
         return f"{node.count} propert{'y' if node.count == 1 else 'ies'}"
 
 
+_NO_ID = "0x0000"
+"""How properties without an id are called."""
+
+
 class EachValue(Summary):
     """Every property with its value."""
 
@@ -81,7 +85,28 @@ class EachValue(Summary):
         super().__init__("")
 
     def __call__(self, node: Node) -> str:
-        return "; ".join(f"{child.name}: {brief(child)}" for child in node.children[:8] if child.children)
+        return "; ".join(
+            brief(child) if child.name.startswith(_NO_ID) else f"{child.name}: {brief(child)}"
+            for child in node.children[:8]
+            if child.children
+        )
+
+
+class NextMessage(Summary):
+    """What a progress marker says of the message behind it: its size, and whether it is FAI."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def __call__(self, node: Node) -> str:
+        said = {child.name: child.children[-1].value for child in node.children[:8] if child.children}
+        size, fai = said.get("0x00000003"), said.get("0x0000000B")
+        words = [] if size is None else [f"{size} bytes"]
+        if fai is not None:
+            words.append("FAI" if fai else "normal")
+        return f"next message: {', '.join(words)}" if words else ""
 
 
 SUMMARIES: Mapping[str, Summary] = {
@@ -105,7 +130,7 @@ SUMMARIES: Mapping[str, Summary] = {
     "deletions": EachValue(),
     "readStateChanges": EachValue(),
     "progressTotal": EachValue(),
-    "progressPerMessage": EachValue(),
+    "progressPerMessage": NextMessage(),
     "groupInfo": EachValue(),
     "errorInfo": EachValue(),
 }

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dissector.grammar.elements import make
 from dissector.grammar.icstree import Gap, trace_parts, trace_stream
 from dissector.node import Node, Severity, Undecoded
 from dissector.source import ByteSource, Piece
@@ -91,7 +92,7 @@ def test_every_production_of_a_made_stream():
         "embeddedMessage", "messageContent", "deletions", "readStateChanges", "state", "progressPerMessage",
     }  # fmt: skip
     partial = next(node for node in root.walk() if node.name == "messageChangePartial")
-    assert partial.find("groupInfo").label == "0x00000102: group mapping 7, 1 groups"
+    assert partial.find("groupInfo").label == "group mapping 7, 1 groups"
     assert partial.label == "'Changed'"
 
 
@@ -149,7 +150,7 @@ def test_error_info_stands_in_the_list():
     root = trace_stream(ByteSource("x", data), "contentsSync")
     check(root, data)
     assert [child.name for child in root.children] == ["messageChange", "errorInfo", "messageChange"]
-    assert root.find("errorInfo").label == "0x00000102: ecNotFound"
+    assert root.find("errorInfo").label == "ecNotFound"
     assert root.find("errorInfo", "0x00000102", "PropertyValue", "Aux", "AuxBytes").value == b"abc"
 
 
@@ -265,3 +266,13 @@ def test_what_a_stream_is_may_be_told_by_what_follows_a_gap():
     check(root, data)
     assert [node.name for node in root.children] == ["Undecoded", "messageChange", "state", "IncrSyncEnd"]
     assert any("read as contentsSync" in one.message for one in root.diagnostics)
+
+
+def test_progress_says_what_comes_next() -> None:
+    for fai, word in ((True, "FAI"), (False, "normal")):
+        said = make(0x00000003, 657), make(0x0000000B, fai)
+        data = stream("IncrSyncProgressPerMsg", *said, full_change(), STATE, "IncrSyncEnd")
+        tree = trace_stream(ByteSource("x", data), "contentsSync")
+        assert tree.find("progressPerMessage").label == f"next message: 657 bytes, {word}"
+    cut = trace_stream(ByteSource("x", stream("IncrSyncProgressPerMsg")), "contentsSync")
+    assert cut.find("progressPerMessage").label == ""
