@@ -1,4 +1,4 @@
-"""From a capture to its messages and no further, to be measured as a process of its own.
+"""From a capture to its messages and no further, to be measured as a process of its own: nothing else is loaded.
 
 python -m bench.messages FILE
 """
@@ -8,8 +8,10 @@ from __future__ import annotations
 import sys
 from collections import deque
 
-from dissector.pipeline import dissect
+from dissector.capture import open_capture
+from dissector.transport.protocols import Handler
+from dissector.transport.tcp import reassemble_capture
 
 if __name__ == "__main__":
-    with dissect(sys.argv[1], engine="native") as dissection:
-        deque(dissection.messages(), 0)
+    with open_capture(sys.argv[1], engine="native") as capture:
+        deque(reassemble_capture(capture, Handler()), 0)

@@ -21,7 +21,7 @@ import re
 import struct
 import uuid
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from construct import (
@@ -214,10 +214,21 @@ class Layout(Struct):  # type: ignore[misc]
     """
 
     def __init__(self, *fields: Renamed, name: str = "", spec: str = "", summary: str = "") -> None:
-        super().__init__(*(Traced(field.subcon, field.name) for field in fields))
+        Construct.__init__(self)
+        self._fields = fields
+        self.flagbuildnone = all(field.flagbuildnone for field in fields)
         self.layout_name, self.spec = name, spec
         if summary:
             self.label = Summary(summary)
+
+    @cached_property
+    def subcons(self) -> list[Traced]:
+        """The fields, made when somebody looks: of all layouts a capture has few."""
+        return [Traced(field.subcon, field.name) for field in self._fields]
+
+    @cached_property
+    def _subcons(self) -> Container:
+        return Container((field.name, field) for field in self.subcons)
 
     def _parse(self, stream: Any, context: Container, path: str) -> Container:
         values = Container()

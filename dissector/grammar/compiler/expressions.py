@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from construct import Construct
 from construct.expr import BinExpr, ExprMixin, Path, UniExpr, opnames
 
-from dissector.grammar.base import Deferred, Needed, Param
+from dissector.grammar.base import Deferred, Layout, Needed, Param
 
 if TYPE_CHECKING:
     from dissector.grammar.compiler.writer import Writer
@@ -222,4 +222,4 @@ def _reach(con: Any, known: dict[int, int]) -> int:
 
 
 def is_layout(con: Any) -> bool:
-    return "subcons" in vars(con)
+    return isinstance(con, Layout) or "subcons" in vars(con)
