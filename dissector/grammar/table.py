@@ -88,7 +88,7 @@ class TableReader:
     def __init__(self, shown: Callable[[Any], Any]) -> None:
         self._plain = Plain(shown)
         self._known: dict[int, tuple[Any, str]] = {}
-        """Reader (one of nodes where that of plain rows is None) and name by tag."""
+        """Reader and name by tag, of those that have a reader of plain rows."""
 
     def read(self, source: ByteSource, at: int, stop: int, codepage: str | None) -> Table | None:
         """The properties from `at` of the source on: up to a marker, to what says something about order, to what the
