@@ -162,7 +162,7 @@ def brief(node: Node, limit: int = 60, joint: str = ", ") -> str:
     text = node.label
     if text:
         return text
-    if node.children:
+    if getattr(node, "parts", None) is None and node.children:  # parts that are no nodes yet are no rows either
         rows = [child for child in node.children if child.name.startswith("[")]
         return joint.join(brief(row, limit) for row in rows[:16]) + (f"{joint}..." if len(rows) > 16 else "")
     value = node.value

@@ -65,6 +65,7 @@ def run(application: typer.Typer, name: str) -> None:
     """Run a command line: errors become one line and exit code 2, a closed pipe ends quietly."""
     gc.set_threshold(*COLLECT)
     bytes(FREED)
+    commands = application.registered_commands
     keep_only(application, sys.argv[1:2])
     try:
         application()
@@ -78,3 +79,5 @@ def run(application: typer.Typer, name: str) -> None:
         sys.exit(0)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        application.registered_commands = commands

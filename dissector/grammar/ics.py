@@ -223,9 +223,11 @@ class _State:
     repeating: see Syntax. moves: where a terminal that fits leads to, filled as they are met.
     """
 
-    __slots__ = ("moves", "open", "repeating", "stack")
+    __slots__ = ("kept", "moves", "open", "repeating", "stack")
 
     def __init__(self, stack: tuple[Symbol, ...], open_productions: int) -> None:
+        self.kept = False
+        """Whether it is one of _STATES. Only from one to another of these a move is remembered: there are so many."""
         self.stack, self.open = stack, open_productions
         self.repeating = stack[-1].parts[0].name if stack and stack[-1].kind == MANY else ""
         self.moves: dict[str, tuple[_State, Step]] = {}
@@ -238,10 +240,11 @@ _MOST_STATES = 4096
 
 def _state(stack: tuple[Symbol, ...], open_productions: int) -> _State:
     found = _STATES.get(stack)
-    if found is None or found.open != open_productions:
+    if found is None:
         found = _State(stack, open_productions)
         if len(_STATES) < _MOST_STATES:
             _STATES[stack] = found
+            found.kept = True
     return found
 
 
@@ -279,7 +282,7 @@ class Syntax:
         self._stack, self._open = list(state.stack), state.open
         step = self._advance(tag, terminal)
         self._state = _state(tuple(self._stack), self._open)
-        if step.fits and not step.trouble and not lost:
+        if step.fits and not step.trouble and not lost and state.kept and self._state.kept:
             state.moves[terminal] = self._state, step
         return step
 

@@ -22,6 +22,9 @@ from dissector.session.exchange import Carried
 from dissector.session.kept import Kept
 from dissector.source import ByteSource, joined
 
+PART = 1 << 20
+"""Bytes of a stream that are read again at a time."""
+
 
 class Buffer(NamedTuple):
     """One transfer buffer. offset, length: in the stream. sent: bytes on the wire, of which the server took `length`.
@@ -254,17 +257,18 @@ class Stream:
 
     def _catch_up(self) -> None:
         """Make the account of what was kept."""
-        self.deferred = False
-        data, at = self.source().data, 0
-        for gap in self.gaps:
-            if gap.offset > at:
-                self.counting.feed(data[at : gap.offset])
-            at = gap.offset
-            self.counting.gap()
-        if at < len(data):
-            self.counting.feed(data[at:])
+        assert self.kept is not None
+        at = 0
+        for end, hole in (*((gap.offset, True) for gap in self.gaps), (self.kept.size, False)):
+            while at < end:
+                part = self.kept.part(at, min(at + PART, end))
+                self.counting.feed(part)
+                at += len(part)
+            if hole:
+                self.counting.gap()
         if self.over:
             self.counting.finish()
+        self.deferred = False
 
     def missing(self, why: str) -> None:
         """Bytes are missing at this place."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -245,25 +245,21 @@ def _write(node: Node, frames: Frames, inherited: ByteSource | None, out: list[s
     """frames: where the node's source lies, if that is inherited."""
     if node.source is not inherited and node.source is not frames.source:
         frames = Frames(node.source)
-    kind = type(node)
-    if isinstance(node, Grouped) and node.source is inherited and (grouped := node.parts) is not None:
-        _write_grouped(node, grouped, frames, out)
-        return
     out.append(_head(node, frames, inherited))
-    if kind is LazyNode and (rows := node.rows) is not None:  # type: ignore[attr-defined]
+    if isinstance(node, LazyNode) and (rows := node.rows) is not None:
         try:
             _ROWS.write_parts(rows, frames, out, _write)
         except Spread:
             _write_children(node.children, frames, out)
-    elif kind is Grouped and (parts := node.parts) is not None:  # type: ignore[attr-defined]
-        _write_parts(parts, frames, out)
+    elif isinstance(node, Grouped) and (parts := node.parts) is not None:
+        _write_children(parts, frames, out)
     elif node.children:
         _write_children(node.children, frames, out)
     out.append(_tail(node))
 
 
-def _write_grouped(node: Grouped, parts: list[Part], frames: Frames, out: list[str]) -> None:
-    """A production whose children are parts still, in the same source as what it stands in: most nodes of a stream."""
+def _production_head(node: Grouped, frames: Frames) -> str:
+    """_head() of a production in the same source as what it stands in: most nodes of a stream."""
     offset, length, label = node.offset, node.length, node.label
     stop = offset + length
     if length <= 0:
@@ -273,17 +269,7 @@ def _write_grouped(node: Grouped, parts: list[Part], frames: Frames, out: list[s
     else:
         spans = spans_text(node.source, offset, length)
     words = f',"label":{quoted(label)}' if label else ""
-    out.append(f'{_NAMES[node.name]}{offset},"length":{length}{words}{_SPECS[node.spec]}{spans}')
-    _write_parts(parts, frames, out)
-    out.append(_tail(node) if node.diagnostics else "}")
-
-
-def _write_parts(parts: list[Part], frames: Frames, out: list[str]) -> None:
-    for part in parts:
-        if type(part) is Table:
-            out.append(_rows_member(parts, frames))
-            return
-    _write_children(parts, frames, out)
+    return f'{_NAMES[node.name]}{offset},"length":{length}{words}{_SPECS[node.spec]}{spans}'
 
 
 def _write_marker(node: Node, frames: Frames, out: list[str], before: str) -> None:
@@ -297,30 +283,38 @@ def _write_marker(node: Node, frames: Frames, out: list[str], before: str) -> No
 
 def _rows_member(parts: Iterable[Part], frames: Frames) -> str:
     """',"rows":[...]': the children of a node of which some are rows of tables."""
-
-    def other(value: Any) -> Any:
-        if isinstance(value, Node):
-            out: list[str] = []
-            _write(value, frames, frames.source, out)
-            return orjson.Fragment("".join(out))
-        return _as_list(value) if isinstance(value, tuple) else plain(value)
-
     rows: list[Any] = []
     for part in parts:
+        found: Iterable[Any] = (part,)
         if type(part) is Table:
-            rows += part.rows
+            found = part.rows
         elif type(part) is Run:
-            rows.extend(part.nodes(frames.source))
-        else:
-            rows.append(part)
+            found = part.nodes(frames.source)
+        for row in found:
+            if isinstance(row, Node):
+                out: list[str] = []
+                _write(row, frames, frames.source, out)
+                row = orjson.Fragment("".join(out))
+            rows.append(row)
     try:
-        return f',"rows":{orjson.dumps(rows, other, orjson.OPT_PASSTHROUGH_DATACLASS).decode()}'
+        return f',"rows":{orjson.dumps(rows, default=_as_shown).decode()}'
     except orjson.JSONEncodeError:  # text that is no Unicode
-        rows = [row if isinstance(row, Node) else plain(row) for row in rows]
-        return f',"rows":{orjson.dumps(rows, other, orjson.OPT_PASSTHROUGH_DATACLASS).decode()}'
+        rows = [plain(row) if isinstance(row, tuple) else row for row in rows]
+        return f',"rows":{orjson.dumps(rows).decode()}'
 
 
-def _write_children(parts: Iterable[Part], frames: Frames, out: list[str]) -> None:
+def _as_shown(value: Any) -> Any:
+    """A value in a row that JSON does not know: text whose bytes are no text."""
+    return plain(value)
+
+
+def _write_children(parts: Sequence[Part], frames: Frames, out: list[str]) -> None:
+    """The member "children" or "rows" of a node. Productions, which may be 200 deep, take one call each."""
+    for part in parts:
+        if type(part) is Table:
+            out.append(_rows_member(parts, frames))
+            return
+    source = frames.source
     state = [CHILDREN]
     for part in parts:
         kind = type(part)
@@ -334,8 +328,14 @@ def _write_children(parts: Iterable[Part], frames: Frames, out: list[str]) -> No
         if kind is LazyNode and _ROWS.write_whole(part, frames, out, state):  # type: ignore[arg-type]
             continue
         out.append(state[0])
-        _write(part, frames, frames.source, out)  # type: ignore[arg-type]
         state[0] = ","
+        if isinstance(part, Grouped) and part.source is source:
+            out.append(_production_head(part, frames))
+            below = part.parts
+            _write_children(part.children if below is None else below, frames, out)
+            out.append(_tail(part) if part.diagnostics else "}")
+        else:
+            _write(part, frames, source, out)  # type: ignore[arg-type]
     if state[0] != CHILDREN:
         out.append("]")
 

@@ -12,20 +12,27 @@ from typing import Any
 
 from construct import Construct, ConstructError
 
-from dissector.grammar.base import Multi
+from dissector.grammar.base import Multi, labeller_of
 from dissector.grammar.compiler.expressions import Unsupported
 from dissector.grammar.compiler.leaves import is_leaf
 from dissector.grammar.compiler.runtime import Anomaly, ascending
 from dissector.grammar.compiler.units import write
 from dissector.grammar.compiler.writer import Position, RowItem, Text, Writer
-from dissector.grammar.fasttransfer import FASTTRANSFER_VALUES, FIRST_NAMED, MARKERS, UNNAMED, PropValue
+from dissector.grammar.fasttransfer import (
+    FASTTRANSFER_VALUES,
+    FIRST_NAMED,
+    MARKERS,
+    UNNAMED,
+    CountedText,
+    PropValue,
+)
 from dissector.grammar.xid import SizedXid
 from dissector.node import Summary, Undecoded
 
 PlainRow = tuple[Any, ...]
 """(offset, length, property tag, name, value), and behind these the value in words where properties of this kind have
-any ('' where this value has none). The first four bytes are the tag, the others the value. Bytes are hex digits,
-several values a list."""
+any ('' where this value has none). The first four bytes are the tag, the others the value. Bytes are hex digits;
+several values are a list, and so are their words."""
 Reader = Callable[..., int]
 """data, offset, end, arguments, add row, name -> offset behind the element"""
 MOST_TAGS = 4096
@@ -64,7 +71,7 @@ class Plain(dict[int, Reader | None]):
     def __init__(self, shown: Callable[[Any], Any]) -> None:
         super().__init__()
         self.shown = shown
-        self.by_form: dict[int, Reader | None] = {}
+        self.by_form: dict[Any, Reader | None] = {}
 
     def __missing__(self, tag: int) -> Reader | None:
         reader = self.reader(tag)
@@ -79,7 +86,7 @@ class Plain(dict[int, Reader | None]):
             form = FASTTRANSFER_VALUES.form(tag)
         except ConstructError:
             return None
-        key = id(form)
+        key = (form.codec, form.width) if type(form) is CountedText else id(form)  # many code pages have one codec
         if key not in self.by_form:
             try:
                 self.by_form[key] = write(PropValue, True, like={"PropertyTag": tag}, put=self.put).function
@@ -94,6 +101,8 @@ class Plain(dict[int, Reader | None]):
         )
         if items is None or not is_leaf(items):
             return None
+        labeller = labeller_of(items)
+        words = None if labeller is None or isinstance(labeller, Summary) else Words(labeller)
         values, shown, tag_at = write(form, False).function, self.shown, Struct("<I").unpack_from
 
         def read(
@@ -106,7 +115,8 @@ class Plain(dict[int, Reader | None]):
                 if not value:
                     raise Anomaly  # no bytes are no list
                 ascending([one[0].bytes_le for one in value])
-            out((at, stop - at, tag_at(data, at)[0], name, [shown(one) for one in value]))
+            row = at, stop - at, tag_at(data, at)[0], name, [shown(one) for one in value]
+            out(row if words is None else (*row, [words.of(one) for one in value]))
             return int(stop)
 
         return read

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dissector.grammar import ics
 from dissector.grammar.elements import elements_of
 from dissector.grammar.fasttransfer import MARKER, MARKERS
 from dissector.grammar.ics import (
@@ -338,3 +341,23 @@ def test_properties_that_a_production_has_to_have(production, found, words):
     breaks = rule_breaks(production, found)
     assert len(breaks) == len(words)
     assert all(have.startswith(want) for have, want in zip(breaks, words, strict=True))
+
+
+def test_what_the_machine_remembers_is_bounded_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(5)
+    every = tags("StartTopFld StartSubFld StartMessage StartEmbed NewAttach EndEmbed p p")
+    every += tags("StartRecip EndToRecip EndAttach EndMessage")
+    chosen = [rng.choice(every) for _ in range(4000)]
+
+    def told() -> list[object]:
+        machine = Syntax("topFolder")
+        return [(machine.advance(tag), machine.repeating, machine.expected()) for tag in chosen] + [machine.finish()]
+
+    usual = told()
+    assert told() == usual
+    monkeypatch.setattr(ics, "_STATES", {})
+    monkeypatch.setattr(ics, "_MOST_STATES", 5)
+    assert told() == usual
+    reached = list(ics._STATES.values())
+    assert len(reached) == 5
+    assert {id(to) for state in reached for to, _ in state.moves.values()} <= {id(state) for state in reached}

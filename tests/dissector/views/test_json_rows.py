@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 import uuid
 from collections import Counter
 from typing import Any
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 from dissector.grammar.elements import Element, make
 from dissector.grammar.fasttransfer import MARKER
 from dissector.grammar.icstree import SPEC, Gap, trace_parts, trace_stream
+from dissector.grammar.table import TableReader
 from dissector.node import Node
-from dissector.views.json import TABLES, dumps, node_json, node_text, parts_pieces
+from dissector.source import ByteSource
+from dissector.views.json import TABLES, dumps, node_json, node_text, parts_pieces, plain
 from dissector.views.streams import PIECEWISE
 from tests.dissector.grammar.streams import GID, HEADER, REAL, STATE, full_change, partial_change, real, stream
 from tests.dissector.views.test_json_text import located
@@ -65,7 +68,7 @@ def compare_row(row: list[Any], whole: Json) -> None:
         count, *items = second["children"]
         assert count["name"] in ("Count", "COUNT")
         assert [item["value"] for item in items] == value
-        assert not words
+        assert [item.get("label", "") for item in items] == (words[0] if words else [""] * len(value))
     else:
         assert second["value"] == value
         assert type(second["value"]) is type(value)
@@ -156,6 +159,8 @@ ODD = [
     counted(0x65E30102, b""),
     counted(0x65E30102, b"\x16" + GID[:9]),
     make(0x12341003, [1, -2, 3]),
+    make(0x12341040, [133_000_000_000_000_000, 0]),
+    make(0x12341006, [15_000]),
     make(0x12341003, []),
     make(0x1234101F, ["one", "zwei"]),
     make(0x12341102, [b"a", b""]),
@@ -176,10 +181,10 @@ def test_values_together(chosen: list[Element]) -> None:
 
 def test_all_that_is_plain_is_a_row() -> None:
     found: Found = Counter()
-    plain, whole = both(body(make(0x0037001F, "x"), make(0x10130102, b"y"), make(0x12341003, [1])), "contentsSync")
-    compare(plain, whole, found)
+    rows, whole = both(body(make(0x0037001F, "x"), make(0x10130102, b"y"), make(0x12341003, [1])), "contentsSync")
+    compare(rows, whole, found)
     assert found["rows"] == len(HEADER) + 3
-    header = plain["children"][0]["children"][0]["children"][1]
+    header = rows["children"][0]["children"][0]["children"][1]
     assert header["name"] == "messageChangeHeader"
     assert header["rows"][0] == [
         4, 30, 0x65E00102, "PidTagSourceKey", "b5ffb99b-440f-4f77-b488-c5c6702ee3a8-000000000102",
@@ -192,3 +197,49 @@ def test_rows_do_not_depend_on_what_was_read_before() -> None:
     for _ in range(20):
         assert both(WHOLE, "contentsSync")[0] == first
     assert MARKER["IncrSyncChg"] == first["children"][0]["children"][0]["children"][0]["value"]
+
+
+def test_a_header_without_what_its_words_are_made_of_is_rows_too() -> None:
+    data = stream("IncrSyncChg", HEADER[1:], "IncrSyncMessage", STATE, "IncrSyncEnd")
+    found: Found = Counter()
+    rows, whole = both(data, "contentsSync")
+    compare(rows, whole, found)
+    assert found["rows"] == len(HEADER) - 1
+
+
+def test_productions_of_any_depth() -> None:
+    """As deep as they may be, with the deepest value in the innermost, and not much of the stack left."""
+    restriction = b"\0\0" + b"\x02" * 39 + b"\x08" + (0x0037001F).to_bytes(4, "little")
+    deep = stream(
+        "StartTopFld", *["StartSubFld"] * 100, "StartMessage", "NewAttach",
+        make(0x0E210003, 0), counted(0x0E9A0102, restriction), make(0x0037001F, "x"),
+    )  # fmt: skip
+    source = located(deep)
+    for tables in (TABLES, None):
+        *children, tree = trace_parts(source, "topFolder", tables=tables)
+        tree.children = children
+        before = sys.getrecursionlimit()
+        sys.setrecursionlimit(depth_of_the_stack() + 600)
+        try:
+            text = node_text(tree)
+        finally:
+            sys.setrecursionlimit(before)
+        assert text.count('"name":"StartSubFld"') == 100
+
+
+def depth_of_the_stack() -> int:
+    frame, depth = sys._getframe(), 0
+    while frame.f_back is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth
+
+
+def test_code_pages_share_readers() -> None:
+    tables = TableReader(plain)
+    data = b"".join(
+        (0x00370000 | 0x8000 | page).to_bytes(4, "little") + b"\2\0\0\0x\0" for page in range(20_000, 22_000)
+    )
+    table = tables.read(ByteSource("x", data), 0, len(data), None)
+    assert table is not None
+    assert len(table.rows) == 2000
+    assert len(tables._plain.by_form) < 30
