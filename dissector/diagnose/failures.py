@@ -56,7 +56,7 @@ class Failures:
             if code is None:
                 continue
             if code and rop.continues is None and not _saves_import(rop):
-                self._note(self.rops, (session, rop.name, code), exchange, about(rop))
+                self._note(self.rops, (session, rop.ends or rop.name, code), exchange, about(rop))
             if rop.response is not None and rop.response.value is not None and "PropertyProblems" in rop.response.value:
                 for problem in rop.response.value["PropertyProblems"] or ():
                     tag, why = problem.get("PropertyTag") or 0, problem.get("ErrorCode") or 0

@@ -7,6 +7,7 @@ of all messages at one go, of the sets here; a SyncChange is made where one of t
 from __future__ import annotations
 
 import uuid
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from itertools import chain
@@ -39,12 +40,15 @@ class Packed:
         self.changes = changes
         self.parts: list[tuple[Messages, int]] = []
         """With the frame that completed each."""
+        self._starts: list[int] = []
+        """How many messages are before each part."""
         self.keys = self.change_keys = b""
         self.ids = self.seen = self.seen_fai = EMPTY
         self.count = self.fai = 0
 
     def add(self, messages: Messages, frame: int) -> None:
         self.parts.append((messages, frame))
+        self._starts.append(self.count)
         self.count += messages.count
         self.fai += messages.fai.count(FAI)
 
@@ -75,12 +79,12 @@ class Packed:
         return chain.from_iterable(_KEY(self.change_keys))
 
     def change(self, index: int) -> SyncChange:
-        """One of them."""
-        for messages, frame in self.parts:
-            if index < messages.count:
-                return next(self.changes(messages, frame, index))
-            index -= messages.count
-        raise IndexError(index)
+        """One of them. Raises IndexError."""
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        at = bisect_right(self._starts, index) - 1
+        messages, frame = self.parts[at]
+        return next(self.changes(messages, frame, index - self._starts[at]))
 
 
 class Counters:

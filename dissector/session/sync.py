@@ -7,8 +7,10 @@ comes item by item and only facts are kept: memory is bounded by the contexts th
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from dissector.grammar.outline import Messages
@@ -541,10 +543,13 @@ def _teller(record: SyncRecord, replicas: Replicas) -> Callable[[SyncChange], No
 
 
 def _place(stream: Stream, offset: int) -> tuple[int, int]:
-    """Frame and exchange of the buffer that holds an offset. The last buffers are the likely ones."""
-    for buffer in reversed(stream.buffers):
-        if buffer.offset <= offset and (buffer.length or buffer.offset == offset):
-            return buffer.frame, buffer.exchange
+    """Frame and exchange of the buffer that holds an offset."""
+    buffers = stream.buffers
+    at = bisect_right(buffers, offset, key=attrgetter("offset"))
+    while at > 0:
+        at -= 1
+        if buffers[at].length or buffers[at].offset == offset:
+            return buffers[at].frame, buffers[at].exchange
     return stream.frame, stream.exchange
 
 

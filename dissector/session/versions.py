@@ -6,6 +6,7 @@ A version is known on the server when it was downloaded, or when an import of it
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from dissector.model.pcl import PredecessorChangeList, Xid
@@ -36,8 +37,11 @@ class Versions:
     def __init__(self) -> None:
         self._last: dict[bytes, Version | int] = {}
         """By the bytes of the source key. A number: of a message that is packed, counted over all of them."""
-        self._packed: list[tuple[SyncRecord, Packed]] = []
+        self._packed: list[tuple[SyncRecord, Packed] | None] = []
+        """None: of all messages in it there are later versions."""
         self._starts: list[int] = []
+        self._valid: list[int] = []
+        """How many messages of each are the last version still."""
         self._count = 0
 
     def __len__(self) -> int:
@@ -47,9 +51,8 @@ class Versions:
         """What the server has of an object, as far as was seen."""
         found = self._last.get(key.to_bytes()) if key is not None else None
         if isinstance(found, int):
-            at = bisect_right(self._starts, found) - 1
-            record, packed = self._packed[at]
-            return _version(record, packed.change(found - self._starts[at]))
+            start, record, packed = self._holder(found)
+            return _version(record, packed.change(found - start))
         return found
 
     def add(self, record: SyncRecord) -> None:
@@ -60,18 +63,38 @@ class Versions:
         key, down = change.source_key, record.direction == "download"
         if key is None or change.kind == "move" or (not down and not taken(change)):
             return
-        self._last[key.to_bytes()] = _version(record, change)
+        raw = key.to_bytes()
+        self._replaced((self._last.get(raw),))
+        self._last[raw] = _version(record, change)
+
+    def _holder(self, number: int) -> tuple[int, SyncRecord, Packed]:
+        """What holds a packed message, and the number of the first one there."""
+        at = bisect_right(self._starts, number) - 1
+        found = self._packed[at]
+        assert found is not None
+        return self._starts[at], *found
+
+    def _replaced(self, before: Iterable[Version | int | None]) -> None:
+        """Let go of what holds no last version any more."""
+        for one in before:
+            if isinstance(one, int):
+                at = bisect_right(self._starts, one) - 1
+                self._valid[at] -= 1
+                if not self._valid[at]:
+                    self._packed[at] = None
 
     def learn_packed(self, record: SyncRecord, packed: Packed) -> None:
         """Learn all messages of a record that are packed, behind the others."""
+        self._replaced(map(self._last.get, packed.each_key()))
         self._packed.append((record, packed))
         self._starts.append(self._count)
+        self._valid.append(packed.count)
         self._last.update(zip(packed.each_key(), range(self._count, self._count + packed.count), strict=True))
         self._count += packed.count
 
     def extended_by(self, packed: Packed) -> bool:
         """Whether the change list of every packed message, which is one change, includes that of its last version."""
-        last, starts = self._last, self._starts
+        last = self._last
         low = high = 0
         known = b""
         for before, change_key in zip(map(last.get, packed.each_key()), packed.each_change_key(), strict=True):
@@ -79,8 +102,8 @@ class Versions:
                 continue
             if isinstance(before, int):
                 if not low <= before < high:
-                    at = bisect_right(starts, before) - 1
-                    low, known = starts[at], self._packed[at][1].change_keys
+                    low, _, held = self._holder(before)
+                    known = held.change_keys
                     high = low + len(known) // KEY_SIZE
                 place = KEY_SIZE * (before - low)
                 old = known[place : place + KEY_SIZE]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,21 @@ def test_a_list_that_does_not_go_on_from_the_last_version() -> None:
     assert not versions.extended_by(packed), "the last version was a later one"
     packed.change_keys = bytes(len(packed.change_keys))
     assert not versions.extended_by(packed), "another namespace"
+
+
+def test_what_was_replaced_is_let_go() -> None:
+    path = next(path for path in captures_in("gromox") if path.name == "contents-bootstrap.pcap")
+    (record,), (again,) = syncs(path, outline=True), syncs(path, outline=True)
+    first, second = record.changes.packed, again.changes.packed
+    assert first is not None
+    assert second is not None
+    versions = Versions()
+    versions.learn_packed(record, first)
+    held = weakref.ref(first)
+    versions.learn_packed(again, second)
+    record.changes.packed = first = None
+    gc.collect()
+    assert held() is None
+    assert versions.last(second.change(0).source_key) is not None
+    with pytest.raises(IndexError):
+        second.change(second.count)
