@@ -299,7 +299,7 @@ def head_tree(message: HttpMessage) -> Node:
     node = Node("HTTP", source, 0, len(source), spec="RFC 9112")
     name = "Request line" if message.kind == "request" else "Status line"
     for at, length in lines_of(source.data, len(source)):
-        if node.children and source.data[at : at + 1] in (b" ", b"\t"):
+        if len(node.children) > 1 and source.data[at : at + 1] in (b" ", b"\t"):
             node.children.append(_continued(node.children[-1], source, at, length))
         else:
             node.children.append(_line(source, at, length, name))
@@ -308,9 +308,10 @@ def head_tree(message: HttpMessage) -> Node:
 
 
 def _continued(before: Node, source: ByteSource, offset: int, length: int) -> Node:
-    """A folded header goes on in this line, and is as secret as the line before."""
+    """A folded header goes on in this line: as secret as the line before, or as the header that it looks like."""
     text = source.data[offset : offset + length].decode("latin-1").strip()
-    return Node(before.name, source, offset, length, text, secret=before.secret)
+    secret = before.secret or text.partition(":")[0].strip().lower() in CREDENTIALS
+    return Node(before.name, source, offset, length, text, secret=secret)
 
 
 def _line(source: ByteSource, offset: int, length: int, name: str) -> Node:

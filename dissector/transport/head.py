@@ -54,7 +54,7 @@ def parse_head(head: bytes) -> tuple[str, list[tuple[str, str]], list[Diagnostic
         if line[:1] in (" ", "\t") and headers:
             headers[-1] = headers[-1][0], f"{headers[-1][1]} {line.strip()}".strip()
         elif colon:
-            headers.append((name.rstrip(), value.strip()))
+            headers.append((name.strip(), value.strip()))
         elif line and len(notes) < 10:
             notes.append(Diagnostic(Severity.MALFORMED, f"a header line without a colon: {line[:80]!r}"))
     return lines[0], headers, notes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from dissector.grammar.base import GrammarError, build
 from dissector.grammar.envelopes import MAILBOX
 from dissector.grammar.reading import parse
 from dissector.node import Node, Severity, Undecoded
+from dissector.source import ByteSource
 from dissector.views.text import tree_lines
 from tests.conftest import examples
 from tests.dissector.emsmdb.messages import (
@@ -172,6 +174,12 @@ def test_the_address_book() -> None:
 )
 def test_request_types_by_other_spellings(asked: str, name: str) -> None:
     assert http_call(request(asked, b""), None).name == name
+
+
+@pytest.mark.parametrize("lines", [b" Authorization: Basic YWxp\r\n", b"A: b\r\n Proxy-Authorization: YWxp\r\n"])
+def test_a_credential_is_hidden_wherever_its_line_stands(lines: bytes) -> None:
+    head = ByteSource("head", b"POST / HTTP/1.1\r\n" + lines + b"\r\n")
+    assert "YWxp" not in "\n".join(tree_lines(head_tree(replace(request("Connect", b""), head=head))))
 
 
 def test_an_unknown_request_type_is_named() -> None:
