@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from dissector.grammar.base import build
 from dissector.grammar.names import property_name
@@ -61,10 +61,19 @@ NOT_THERE = "the object is not on the live server: an id that it handed out stan
 STUCK = f"the live stream is stuck: {MOST_EMPTY} buffers without a byte, and more is said to come"
 ENDED = "not needed: the live stream has ended already"
 WAITED = "not needed: the replay waits for the end of every operation itself"
-MOST_PROGRESS = 100_000
-"""How often an operation that runs on is asked about, at most."""
-PROGRESS_WAIT = 20
-"""Milliseconds before each time."""
+MOST_STANDSTILL = 300
+"""How often an operation that runs on is asked about while it does not move."""
+PROGRESS_WAIT, LONGEST_WAIT = 20, 1000
+"""Milliseconds before it is asked about for the first time, and at most."""
+
+
+class Finished(NamedTuple):
+    """A ROP that the captured client let run, and the live answer at its end."""
+
+    step: Step
+    planned: PlannedRop
+    captured: Rop
+    answer: Rop
 
 
 class StoppedError(Exception):
@@ -94,8 +103,8 @@ class Engine:
         self._seeds = seeds or {}
         self._seeders: dict[str, Seeder] = {}
         self._contexts = Contexts()
-        self._finished: dict[tuple[int, int | None], Rop] = {}
-        """Live answers at the end of operations that the captured client let run, by session and captured handle."""
+        self._finished: dict[tuple[int, int | None, int], Finished] = {}
+        """What the captured client let run, by session, captured handle and ROP, until its end is compared."""
         self.report = Report(seeded=bool(seeds))
         self._asker = Asker(
             mailbox, self._contexts.live, lambda frame, words: self.report.note(frame, "Execute", words)
@@ -110,6 +119,9 @@ class Engine:
         except StoppedError as stopped:
             self.report.stopped = str(stopped)
         finally:
+            for finished in self._finished.values():
+                self._not_compared(finished)
+            self._finished.clear()
             self._contexts.finish()
             self._streams(None, [])
         for session in (*self._sessions, *(seeder.session for seeder in self._seeders.values())):
@@ -233,7 +245,10 @@ class Engine:
             if planned.upload is not None:
                 self._uploaded(planned, answer, step, live)
             if planned.captured.runs_on:
-                self._finished[step.session, planned.captured.target_handle] = answer
+                key = step.session, planned.captured.target_handle, planned.captured.rop_id
+                if key in self._finished:
+                    self._not_compared(self._finished[key])
+                self._finished[key] = Finished(step, planned, planned.captured, answer)
                 continue
             differences = compare(
                 planned.captured, answer, live.identity, self._policy, ordered=planned.ordered, trouble=trouble
@@ -250,27 +265,41 @@ class Engine:
     def _until_done(self, step: Step, running: Rop) -> Generator[Outgoing, HttpExchange, Rop]:
         """Ask about an operation that runs on until it has its answer, and return it with that."""
         handle = running.target_handle
-        for _ in range(MOST_PROGRESS if handle is not None else 0):
-            assert handle is not None
-            fields = {"LogonId": running.logon_id or 0, "InputHandleIndex": 0, "WantCancel": False}
-            request = build(PROGRESS.request, fields)
-            exchange = yield from self._asker.execute(_origin(step), [request], {0: handle}, wait=PROGRESS_WAIT)
+        fields = {"LogonId": running.logon_id or 0, "InputHandleIndex": 0, "WantCancel": False}
+        request = build(PROGRESS.request, fields)
+        wait, still, before = PROGRESS_WAIT, 0, None
+        while handle is not None and still < MOST_STANDSTILL:
+            exchange = yield from self._asker.execute(_origin(step), [request], {0: handle}, wait=wait)
             told = next((rop for rop in exchange.rops if rop.request is not None), None)
             if told is None or told.response is None or (told.return_value and not told.ends):
                 self.report.note(step.frame, running.name, "runs on, and the live server does not tell how far it is")
-                break
+                return running
             if told.ends:
                 return replace(running, response=told.response)
+            done = told.response.value.get("CompletedTaskCount") if told.response.value is not None else None
+            still, before = (still + 1 if done == before else 0), done
+            wait = min(2 * wait, LONGEST_WAIT)
+        self.report.note(step.frame, running.name, f"runs on: it did not move while it was asked about {still} times")
         return running
 
     def _at_its_end(self, planned: PlannedRop, step: Step, live: LiveSession) -> Iterator[Outcome]:
         """Compare the answers at the end of an operation, where the captured one ends at this RopProgress."""
         captured = planned.captured
-        if captured is not None and captured.ends:
-            answer = self._finished.pop((step.session, captured.target_handle), None)
-            if answer is not None:
-                differences = compare(captured, answer, live.identity, self._policy)
-                yield Outcome(step.frame, captured.ends, differences)
+        if captured is None or not captured.ends or captured.response is None:
+            return
+        found = self._finished.pop((step.session, captured.target_handle, captured.response.rop_id), None)
+        if found is not None:
+            differences = compare(captured, found.answer, live.identity, self._policy, ordered=found.planned.ordered)
+            yield Outcome(step.frame, captured.ends, excused(found.captured, differences, live))
+
+    def _not_compared(self, finished: Finished) -> None:
+        """The end of the captured operation is not there to compare with: only what failed here can be told."""
+        answer = finished.answer
+        if answer.return_value == 0 and not answer.runs_on:
+            return
+        ended = "runs on" if answer.runs_on else answer.return_name or f"0x{answer.return_value or 0:08X}"
+        found = Difference("ReturnValue", "runs on; its end was not captured, or not chosen", ended, DIFFERENT)
+        self.report.add(Outcome(finished.step.frame, finished.planned.name, [found]))
 
     def _uploaded(self, planned: PlannedRop, answer: Rop, step: Step, live: LiveSession) -> None:
         """Remember the state that a live context was given, and that it is not sure."""

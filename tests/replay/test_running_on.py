@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from dissector.pipeline import dissect
 from dissector.views.rows import rows_of
+from replay.engine import Engine, Finished
 from tests.replay.server.client import Client
 from tests.replay.sessions import recorded, replayed_fresh
 
@@ -64,3 +66,20 @@ def test_the_list_pairs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert told[0][1].endswith("CompletedTaskCount=4 TotalTaskCount=10 (runs on)")
     assert told[1][1].endswith("CompletedTaskCount=8 TotalTaskCount=10")
     assert told[2][1].endswith("PartialCompletion=False (RopMoveCopyMessages is done)")
+
+
+def answered(code: int, *, runs_on: bool = False) -> Any:
+    return SimpleNamespace(return_value=code, runs_on=runs_on, return_name="ecAccessDenied" if code else "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"), [(answered(0), []), (answered(5), ["ecAccessDenied"]), (answered(0, runs_on=True), ["runs on"])]
+)
+def test_what_has_no_captured_end_is_told_where_it_failed(answer: Any, told: list[str]) -> None:
+    engine = Engine([], "")
+    step, planned = SimpleNamespace(frame=7, streams=[]), SimpleNamespace(name="RopMoveCopyMessages")
+    engine._finished[1, 2, 0x33] = Finished(step, planned, answer, answer)  # type: ignore[arg-type]
+    for _ in engine.conversation():
+        pass
+    assert [one.live for outcome in engine.report.outcomes for one in outcome.differences] == told
+    assert engine.report.verdicts["different"] == len(told)
