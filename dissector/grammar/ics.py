@@ -225,10 +225,10 @@ class _State:
 
     __slots__ = ("kept", "moves", "open", "repeating", "stack")
 
-    def __init__(self, stack: tuple[Symbol, ...], open_productions: int) -> None:
+    def __init__(self, stack: tuple[Symbol, ...]) -> None:
         self.kept = False
         """Whether it is one of _STATES. Only from one to another of these a move is remembered: there are so many."""
-        self.stack, self.open = stack, open_productions
+        self.stack, self.open = stack, sum(symbol.kind == END for symbol in stack)
         self.repeating = stack[-1].parts[0].name if stack and stack[-1].kind == MANY else ""
         self.moves: dict[str, tuple[_State, Step]] = {}
 
@@ -238,10 +238,10 @@ _STATES: dict[tuple[Symbol, ...], _State] = {}
 _MOST_STATES = 4096
 
 
-def _state(stack: tuple[Symbol, ...], open_productions: int) -> _State:
+def _state(stack: tuple[Symbol, ...]) -> _State:
     found = _STATES.get(stack)
     if found is None:
-        found = _State(stack, open_productions)
+        found = _State(stack)
         if len(_STATES) < _MOST_STATES:
             _STATES[stack] = found
             found.kept = True
@@ -259,7 +259,7 @@ class Syntax:
         self._stack = [_ENDS[root], BODIES[root]]
         self._open = 1
         self._lost = False
-        self._state = _state(tuple(self._stack), 1)
+        self._state = _state(tuple(self._stack))
 
     @property
     def repeating(self) -> str:
@@ -281,7 +281,7 @@ class Syntax:
             return step
         self._stack, self._open = list(state.stack), state.open
         step = self._advance(tag, terminal)
-        self._state = _state(tuple(self._stack), self._open)
+        self._state = _state(tuple(self._stack))
         if step.fits and not step.trouble and not lost and state.kept and self._state.kept:
             state.moves[terminal] = self._state, step
         return step

@@ -15,13 +15,11 @@ from dissector.grammar.compiler.stream import kinds
 from dissector.grammar.elements import Element, read_name
 from dissector.grammar.fasttransfer import FIRST_NAMED
 from dissector.grammar.ics import PROPERTY, TERMINALS
-from dissector.grammar.table import Table
+from dissector.grammar.table import WITH_ID, Table
 from dissector.node import Node, Summary
 from dissector.source import ByteSource
 
 _U32 = Struct("<I")
-_WITH_ID = 0x10000
-"""Tags below have no property id: they are explained by what stands before them."""
 
 
 class Run(NamedTuple):
@@ -140,7 +138,7 @@ def read_run(source: ByteSource, at: int, stop: int, codepage: str | None, after
         try:
             if name is not None:
                 end = readers[tag](data, at, stop, params, add, name)
-            elif tag in terminals or tag < _WITH_ID:
+            elif tag in terminals or tag < WITH_ID:
                 break
             elif tag < FIRST_NAMED:
                 name = Element(0, tag, None, 0, 0, None).name

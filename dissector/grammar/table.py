@@ -11,8 +11,7 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 from dissector.grammar.compiler.plain import Plain, PlainRow
-from dissector.grammar.compiler.rows import Row, tree_of
-from dissector.grammar.compiler.stream import element_tree, kinds
+from dissector.grammar.compiler.stream import element_tree
 from dissector.grammar.elements import Element, read_name
 from dissector.grammar.fasttransfer import FIRST_NAMED
 from dissector.grammar.ics import TERMINALS
@@ -20,7 +19,7 @@ from dissector.node import Node, brief
 from dissector.source import ByteSource
 
 _U32 = Struct("<I")
-_WITH_ID = 0x10000
+WITH_ID = 0x10000
 """Tags below have no property id: they are explained by what stands before them."""
 
 
@@ -105,7 +104,7 @@ class TableReader:
                     at = found[0](data, at, stop, params, add, found[1])
                     continue
                 tag: int = unpack(data, at)[0]
-                if tag in TERMINALS or tag < _WITH_ID:
+                if tag in TERMINALS or tag < WITH_ID:
                     break
                 at = self._other(source, tag, at, stop, params, add)
         except Exception:
@@ -119,8 +118,7 @@ class TableReader:
             if found is None:
                 raise ValueError("a name that is cut")
             element = Element(0, tag, found[0], 0, 0, None)
-            own = {**element.params(params["codepage"], 0), "_source": source}
-            return self._node(source, tag, element.name, at, stop, own, add)
+            return self._node(source, tag, element.name, at, stop, element.params(params["codepage"], 0), add)
         name = Element(0, tag, None, 0, 0, None).name
         reader = self._plain[tag]
         if reader is None:
@@ -131,7 +129,6 @@ class TableReader:
 
     @staticmethod
     def _node(source: ByteSource, tag: int, name: str, at: int, stop: int, params: dict[str, Any], add: Any) -> int:
-        rows: list[Row] = []
-        end = kinds()[tag](source.data, at, stop, params, rows.append, name)
-        add(tree_of(rows, source, name, at, end))
-        return end
+        node = element_tree(source, tag, name, at, stop, params)
+        add(node)
+        return node.end

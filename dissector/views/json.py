@@ -222,13 +222,17 @@ def _head(node: Node, frames: Frames, inherited: ByteSource | None) -> str:
             text += f',"label":{quoted(label)}'
     if node.spec:
         text += _SPECS[node.spec]
-    if length > 0:
-        stop = offset + length
-        if (offset >= frames.low and stop <= frames.high) or frames.holds(offset, stop):
-            text += f',"spans":[[{frames.frame},{offset + frames.shift},{length}]]'
-        else:
-            text += spans_text(source, offset, length)
-    return text
+    return text + _spans(frames, source, offset, length)
+
+
+def _spans(frames: Frames, source: ByteSource, offset: int, length: int) -> str:
+    """spans_text(), most of which is known where the range lies in the frame at hand."""
+    if length <= 0:
+        return ""
+    stop = offset + length
+    if (offset >= frames.low and stop <= frames.high) or frames.holds(offset, stop):
+        return f',"spans":[[{frames.frame},{offset + frames.shift},{length}]]'
+    return spans_text(source, offset, length)
 
 
 def _tail(node: Node) -> str:
@@ -261,24 +265,15 @@ def _write(node: Node, frames: Frames, inherited: ByteSource | None, out: list[s
 def _production_head(node: Grouped, frames: Frames) -> str:
     """_head() of a production in the same source as what it stands in: most nodes of a stream."""
     offset, length, label = node.offset, node.length, node.label
-    stop = offset + length
-    if length <= 0:
-        spans = ""
-    elif (offset >= frames.low and stop <= frames.high) or frames.holds(offset, stop):
-        spans = f',"spans":[[{frames.frame},{offset + frames.shift},{length}]]'
-    else:
-        spans = spans_text(node.source, offset, length)
     words = f',"label":{quoted(label)}' if label else ""
+    spans = _spans(frames, node.source, offset, length)
     return f'{_NAMES[node.name]}{offset},"length":{length}{words}{_SPECS[node.spec]}{spans}'
 
 
 def _write_marker(node: Node, frames: Frames, out: list[str], before: str) -> None:
     offset = node.offset
-    head = f'{before}{_NAMES[node.name]}{offset},"length":4,"value":{node.value}'
-    if (offset >= frames.low and offset + 4 <= frames.high) or frames.holds(offset, offset + 4):
-        out.append(f'{head},"spans":[[{frames.frame},{offset + frames.shift},4]]}}')
-    else:
-        out.append(f"{head}{spans_text(node.source, offset, 4)}}}")
+    spans = _spans(frames, node.source, offset, 4)
+    out.append(f'{before}{_NAMES[node.name]}{offset},"length":4,"value":{node.value}{spans}}}')
 
 
 def _rows_member(parts: Iterable[Part], frames: Frames) -> str:
@@ -297,15 +292,10 @@ def _rows_member(parts: Iterable[Part], frames: Frames) -> str:
                 row = orjson.Fragment("".join(out))
             rows.append(row)
     try:
-        return f',"rows":{orjson.dumps(rows, default=_as_shown).decode()}'
+        return f',"rows":{orjson.dumps(rows, default=plain).decode()}'
     except orjson.JSONEncodeError:  # text that is no Unicode
         rows = [plain(row) if isinstance(row, tuple) else row for row in rows]
         return f',"rows":{orjson.dumps(rows).decode()}'
-
-
-def _as_shown(value: Any) -> Any:
-    """A value in a row that JSON does not know: text whose bytes are no text."""
-    return plain(value)
 
 
 def _write_children(parts: Sequence[Part], frames: Frames, out: list[str]) -> None:

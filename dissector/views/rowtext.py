@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
+from dissector.grammar.compiler.plain import Words
 from dissector.grammar.compiler.rows import (
     FORMS,
     MADE,
@@ -64,29 +65,14 @@ class Frames:
         return True
 
 
-class Labels(dict[Any, str]):
-    """',"label":"..."' for the values of one labeller; those met first are kept."""
+def labels(labeller: Callable[[Any], str], quoted: Callable[[str], str]) -> Words:
+    """',"label":"..."' for the values of one labeller."""
 
-    KEPT = 1024
+    def member(value: Any) -> str:
+        label = labeller(value)
+        return f',"label":{quoted(label)}' if label else ""
 
-    def __init__(self, labeller: Callable[[Any], str], quoted: Callable[[str], str]) -> None:
-        super().__init__()
-        self.labeller, self.quoted = labeller, quoted
-
-    def __missing__(self, value: Any) -> str:
-        label = self.labeller(value)
-        text = f',"label":{self.quoted(label)}' if label else ""
-        if len(self) < self.KEPT and isinstance(value, int):
-            self[value] = text
-        return text
-
-    def of(self, value: Any) -> str:
-        """For values of any kind."""
-        if value is None or isinstance(value, Undecoded):
-            return ""
-        if isinstance(value, int):
-            return self[value]
-        return self.__missing__(value)
+    return Words(member)
 
 
 class Writers:
@@ -99,7 +85,7 @@ class Writers:
         self.texts = texts
         self.whole: dict[int, Write | None] = {}
         self.root: dict[int, tuple[Write, Callable[[Row], str] | None] | None] = {}
-        self.labels: dict[int, tuple[Any, Labels]] = {}
+        self.labels: dict[int, tuple[Any, Words]] = {}
         self.briefs: dict[int, Briefs] = {}
 
     def write_parts(self, rows: list[Row], frames: Frames, out: list[str], write_node: Any) -> None:
@@ -180,7 +166,7 @@ class Writers:
         return self.root[number]
 
     def leaves_text(
-        self, values: list[Any], at: int, size: int, labels: Labels | None, spec: str, source: ByteSource
+        self, values: list[Any], at: int, size: int, labels: Words | None, spec: str, source: ByteSource
     ) -> str:
         """Rows that are leaves of one size."""
         value_member, spans_text = self.texts["value_member"], self.texts["spans_text"]
@@ -194,12 +180,12 @@ class Writers:
             at += size
         return ",".join(made)
 
-    def labels_of(self, labeller: Any) -> Labels:
-        """One Labels for each labeller (which is kept alive with it, so that its id stays its own)."""
+    def labels_of(self, labeller: Any) -> Words:
+        """One of labels() for each labeller (which is kept alive with it, so that its id stays its own)."""
         key = id(getattr(labeller, "__self__", labeller))
         found = self.labels.get(key)
         if found is None:
-            found = self.labels[key] = labeller, Labels(labeller, self.texts["quoted"])
+            found = self.labels[key] = labeller, labels(labeller, self.texts["quoted"])
         return found[1]
 
     def briefs_of(self, labeller: Any) -> Briefs:
@@ -499,7 +485,7 @@ class Briefs(dict[Any, str]):
 
     def __missing__(self, value: Any) -> str:
         text = brief_of(value, self.labeller)
-        if len(self) < Labels.KEPT:
+        if len(self) < Words.KEPT:
             self[value] = text
         return text
 
