@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from dissector.views.json import plain
+from dissector.views.jsonvalues import plain
 from replay.compare.difference import DIFFERENT, VERDICTS, Difference, verdict_of
 from replay.compare.reasons import MISSING, STALE
 from replay.errors import CAUSES, INTERRUPTED

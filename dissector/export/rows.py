@@ -20,7 +20,8 @@ from dissector.session.replicas import GlobalId
 from dissector.session.stream import Stream
 from dissector.session.sync import Recorder
 from dissector.session.syncrecord import SyncChange, SyncRecord
-from dissector.views.json import dumps, plain
+from dissector.views.json import dumps
+from dissector.views.jsonvalues import plain
 from dissector.views.rows import call_summary, summary
 from dissector.views.streams import stream_row
 

@@ -17,7 +17,8 @@ from dissector.grammar.resume import SIGN_SIZE, resume
 from dissector.grammar.rops.oxcstor import RECEIVE_FOLDER_COLUMNS
 from dissector.node import Node, Undecoded
 from dissector.session.exchange import RopSide
-from dissector.views.json import dumps, plain
+from dissector.views.json import dumps
+from dissector.views.jsonvalues import plain
 
 LONGEST = 4096
 """Characters of a value; longer ones are cut."""

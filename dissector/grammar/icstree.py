@@ -47,10 +47,10 @@ def _brief(node: Node, path: list[str]) -> str | None:
     name = path[-1]
     if isinstance(node, Grouped) and node.parts is not None:
         for part in node.parts:
-            if type(part) is Table:
-                row = part.row(name)
-                if row is not None:
-                    return part.words(row, node.source)
+            if isinstance(part, Table):
+                words = part.words(name, node.source)
+                if words is not None:
+                    return words
                 continue
             found = (part if part.name == name else None) if isinstance(part, Node) else part.child(name, node.source)
             if found is not None:
@@ -135,6 +135,10 @@ SUMMARIES: Mapping[str, Summary] = {
     "errorInfo": EachValue(),
 }
 """A production in one line."""
+ASKED_FOR = frozenset(
+    path[-1] for summary in SUMMARIES.values() if isinstance(summary, Through) for path in summary.paths
+)
+"""Names of the properties (and productions) that these words come from."""
 
 SPEC = "MS-OXCFXICS 2.2.4.3"
 

@@ -13,7 +13,8 @@ from dissector.grammar.idset import SET_FORMS, read_idset
 from dissector.grammar.messages import Attachment, Message, MessageReader, Property
 from dissector.grammar.names import property_name
 from dissector.session.stream import Stream
-from dissector.views.json import dumps_pretty, plain
+from dissector.views.json import dumps_pretty
+from dissector.views.jsonvalues import plain
 
 
 class Extractor:

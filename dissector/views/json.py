@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -12,31 +11,13 @@ import orjson
 from dissector.grammar.compiler.rows import LazyNode
 from dissector.grammar.icstree import MARKER_WORDS
 from dissector.grammar.runs import Grouped, Part, Run
-from dissector.grammar.table import Table, TableReader
 from dissector.node import Node
 from dissector.session.exchange import Exchange
 from dissector.source import ByteSource, Runs
+from dissector.views.jsonrows import JsonTable
+from dissector.views.jsonvalues import plain, quoted, value_text
 from dissector.views.rowtext import CHILDREN, Frames, Spread, Writers
 from dissector.views.text import HIDDEN, shown_trees
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON knows it: bytes as hex, ids and GUIDs as text, text that is no Unicode with escapes."""
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, float):
-        return value if value - value == 0 else str(value)
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, uuid.UUID) or hasattr(value, "_fields"):
-        return str(value)
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return str(value)
 
 
 def node_json(node: Node, inherited: ByteSource | None = None) -> dict[str, Any]:
@@ -83,32 +64,6 @@ class _Texts(dict[str, str]):
 
 _NAMES = _Texts('{"name":', ',"offset":')
 _SPECS = _Texts(',"spec":', "")
-
-
-TABLES = TableReader(plain)
-"""Reads properties that stand side by side as rows."""
-
-
-def quoted(text: str) -> str:
-    """A string as JSON."""
-    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
-        return f'"{text}"'
-    try:
-        return orjson.dumps(text).decode()
-    except TypeError:  # no Unicode
-        return orjson.dumps(plain(text)).decode()
-
-
-def value_text(value: Any) -> str:
-    """A value as JSON."""
-    kind = type(value)
-    if kind is int:
-        return str(value)
-    if kind is str:
-        return quoted(value)
-    if isinstance(value, bytes):
-        return f'"{value.hex()}"'
-    return orjson.dumps(plain(value), default=_as_list).decode()
 
 
 def spans_text(source: ByteSource, offset: int, length: int) -> str:
@@ -278,10 +233,10 @@ def _write_marker(node: Node, frames: Frames, out: list[str], before: str) -> No
 
 def _rows_member(parts: Iterable[Part], frames: Frames) -> str:
     """',"rows":[...]': the children of a node of which some are rows of tables."""
-    rows: list[Any] = []
+    rows: list[str] = []
     for part in parts:
         found: Iterable[Any] = (part,)
-        if type(part) is Table:
+        if type(part) is JsonTable:
             found = part.rows
         elif type(part) is Run:
             found = part.nodes(frames.source)
@@ -289,19 +244,15 @@ def _rows_member(parts: Iterable[Part], frames: Frames) -> str:
             if isinstance(row, Node):
                 out: list[str] = []
                 _write(row, frames, frames.source, out)
-                row = orjson.Fragment("".join(out))
+                row = "".join(out)
             rows.append(row)
-    try:
-        return f',"rows":{orjson.dumps(rows, default=plain).decode()}'
-    except orjson.JSONEncodeError:  # text that is no Unicode
-        rows = [plain(row) if isinstance(row, tuple) else row for row in rows]
-        return f',"rows":{orjson.dumps(rows).decode()}'
+    return f',"rows":[{",".join(rows)}]'
 
 
 def _write_children(parts: Sequence[Part], frames: Frames, out: list[str]) -> None:
     """The member "children" or "rows" of a node. Productions, which may be 200 deep, take one call each."""
     for part in parts:
-        if type(part) is Table:
+        if type(part) is JsonTable:
             out.append(_rows_member(parts, frames))
             return
     source = frames.source

@@ -16,7 +16,9 @@ from dissector.session.stream import StateUpload, Stream
 from dissector.session.streams import Joined
 from dissector.source import ByteSource
 from dissector.views.hexdump import hexdump
-from dissector.views.json import TABLES, dumps, node_text, parts_pieces, plain
+from dissector.views.json import dumps, node_text, parts_pieces
+from dissector.views.jsonrows import TABLES
+from dissector.views.jsonvalues import plain
 from dissector.views.text import PLAIN, Palette, diagnostic_lines, hex_lines, tree_lines
 
 SHOWN_WITH_EXCHANGES = 32 << 20

@@ -14,7 +14,7 @@ from dissector.model.pcl import Xid
 from dissector.session.history import History, Origin
 from dissector.session.replicas import GlobalId
 from dissector.session.syncrecord import SyncChange, SyncRecord
-from dissector.views.json import plain
+from dissector.views.jsonvalues import plain
 from dissector.views.text import PLAIN, Palette, clock, printable
 
 SHOWN_CHANGES = 20

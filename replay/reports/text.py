@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from dissector.views.json import plain
+from dissector.views.jsonvalues import plain
 from dissector.views.rows import shorten, value_text
 from replay.compare.difference import ABSENT, DIFFERENT, EXPECTED, VERDICTS
 from replay.report import Outcome, Remark, Report

@@ -1,14 +1,14 @@
-"""Rows of properties whose value is one leaf: place, tag, name, value and words in one tuple, ready to be shown.
+"""Rows of properties whose value is one leaf: place, tag, name, value and words, as text that is ready to be shown.
 
 Nearly all properties of a stream are a tag and a value without parts. For these there is nothing that a tree says more
-than such a row does, and a row costs a tenth of it: the reader that is written for a form of value makes it directly.
+than such a row does, and a row costs a tenth of it: the reader that is written for a form of value makes its text
+directly. How a row is written is the business of who shows it (Style).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from struct import Struct
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from construct import Construct, ConstructError
 
@@ -29,15 +29,14 @@ from dissector.grammar.fasttransfer import (
 from dissector.grammar.xid import SizedXid
 from dissector.node import Summary, Undecoded
 
-PlainRow = tuple[Any, ...]
-"""(offset, length, property tag, name, value), and behind these the value in words where properties of this kind have
-any ('' where this value has none). The first four bytes are the tag, the others the value. Bytes are hex digits;
-several values are a list, and so are their words."""
+Labeller = Callable[[Any], str]
 Reader = Callable[..., int]
-"""data, offset, end, arguments, add row, name -> offset behind the element"""
+"""data, offset, end, arguments, add row, begin of the row -> offset behind the element"""
 MOST_TAGS = 4096
 CHANGE_LIST = 0x65E30102
 """PidTagPredecessorChangeList."""
+FEW = 4
+"""Bytes of a value of which there are so few different ones in use that rows of them are worth keeping."""
 
 
 class Words(dict[Any, str]):
@@ -45,7 +44,7 @@ class Words(dict[Any, str]):
 
     KEPT = 1024
 
-    def __init__(self, labeller: Callable[[Any], str]) -> None:
+    def __init__(self, labeller: Labeller) -> None:
         super().__init__()
         self.labeller = labeller
 
@@ -62,24 +61,46 @@ class Words(dict[Any, str]):
         return "" if value is None or isinstance(value, Undecoded) else self.labeller(value)
 
 
-class Plain(dict[int, Reader | None]):
-    """Readers by property tag, made when first asked for. None: a marker, a property with a name, or with parts.
+class Style(Protocol):
+    """How the value of a row is written."""
 
-    shown: makes of a value what its row has (bytes, numbers and text are what they are).
+    def value(self, w: Writer, variable: str, labeller: Labeller | None) -> str:
+        """The value and its words, as a part of the f-string in emitted code that is the row.
+
+        variable: holds an int if it is one of w.integers, bytes if of w.octets, else anything. labeller: gives the
+        words for it; None where values of its kind have none.
+        """
+
+    def values(self, labeller: Labeller | None) -> Callable[[Sequence[Any]], str]:
+        """The same for a list of values: what makes text of it."""
+
+
+class Kind(NamedTuple):
+    """How properties of one form are read. size: in bytes with the tag, where the rows of one tag are few; else 0."""
+
+    read: Reader
+    size: int
+
+
+class Plain(dict[int, Kind | None]):
+    """Kinds by property tag, made when first asked for. None: a marker, a property with a name, or with parts.
+
+    A row is f"[{offset},{length},{begin}{value}", begin being what the reader was given for the tag.
     """
 
-    def __init__(self, shown: Callable[[Any], Any]) -> None:
+    def __init__(self, style: Style) -> None:
         super().__init__()
-        self.shown = shown
-        self.by_form: dict[Any, Reader | None] = {}
+        self.style = style
+        self.by_form: dict[Any, Kind | None] = {}
+        self._size = 0
 
-    def __missing__(self, tag: int) -> Reader | None:
-        reader = self.reader(tag)
+    def __missing__(self, tag: int) -> Kind | None:
+        kind = self.kind(tag)
         if len(self) < MOST_TAGS:
-            self[tag] = reader
-        return reader
+            self[tag] = kind
+        return kind
 
-    def reader(self, tag: int) -> Reader | None:
+    def kind(self, tag: int) -> Kind | None:
         if tag in MARKERS or tag >= FIRST_NAMED or tag == UNNAMED:
             return None
         try:
@@ -89,9 +110,11 @@ class Plain(dict[int, Reader | None]):
         key = (form.codec, form.width) if type(form) is CountedText else id(form)  # many code pages have one codec
         if key not in self.by_form:
             try:
-                self.by_form[key] = write(PropValue, True, like={"PropertyTag": tag}, put=self.put).function
+                read = write(PropValue, True, like={"PropertyTag": tag}, put=self.put).function
+                self.by_form[key] = Kind(read, self._size)
             except Unsupported:
-                self.by_form[key] = self.several(form)
+                several = self.several(form)
+                self.by_form[key] = None if several is None else Kind(several, 0)
         return self.by_form[key]
 
     def several(self, form: Construct) -> Reader | None:
@@ -102,12 +125,10 @@ class Plain(dict[int, Reader | None]):
         if items is None or not is_leaf(items):
             return None
         labeller = labeller_of(items)
-        words = None if labeller is None or isinstance(labeller, Summary) else Words(labeller)
-        values, shown, tag_at = write(form, False).function, self.shown, Struct("<I").unpack_from
+        values = write(form, False).function
+        text = self.style.values(None if isinstance(labeller, Summary) else labeller)
 
-        def read(
-            data: bytes, at: int, end: int, params: dict[str, Any], out: Callable[[PlainRow], None], name: str
-        ) -> int:
+        def read(data: bytes, at: int, end: int, params: dict[str, Any], out: Callable[[str], None], begin: str) -> int:
             if at + 4 > end:
                 raise Anomaly
             value, stop = values(data, at + 4, end, params)
@@ -115,45 +136,31 @@ class Plain(dict[int, Reader | None]):
                 if not value:
                     raise Anomaly  # no bytes are no list
                 ascending([one[0].bytes_le for one in value])
-            row = at, stop - at, tag_at(data, at)[0], name, [shown(one) for one in value]
-            out(row if words is None else (*row, [words.of(one) for one in value]))
+            out(f"[{at},{stop - at},{begin}{text(value)}")
             return int(stop)
 
         return read
 
     def put(self, w: Writer, items: list[RowItem]) -> str:
-        """Source text of the tuple for the items of an element."""
+        """Source text of the row for the items of an element."""
         if [(item.kind, item.name) for item in items[1:3]] != [("leaf", "PropertyTag"), ("leaf", "PropertyValue")]:
             raise Unsupported("a value with parts")
-        first, tag, value, last = items
+        first, tag, item, last = items
         end = last.end
         assert (first.kind, first.start, last.kind) == ("begin", Position("at"), "end")
-        assert tag.end == value.start == Position("at", 4)
-        assert value.end == end
+        assert tag.end == item.start == Position("at", 4)
+        assert item.end == end
         assert isinstance(end, Position)
-        length = str(end.plus) if end.base == "at" else f"{end} - at"
-        shown, words = self.value(w, value)
-        return f"(at, {length}, {tag.value.source}, name, {', '.join(filter(None, (shown, words)))})"
-
-    def value(self, w: Writer, item: RowItem) -> tuple[str, str]:
-        """Source text of the value and of its words."""
+        length = str(end.plus) if end.base == "at" else f"{{{end} - at}}"
+        labeller = None if isinstance(item.labeller, Summary) else item.labeller
+        if isinstance(labeller, Text):
+            raise Unsupported("words that depend on the session")
         variable = item.value.source
-        function, labeller = w.raw.get(variable), item.labeller
+        function = w.raw.get(variable)
         if function is not None:
             made = w.name()
             w.line(f"{made} = {function.__name__}({variable})")
-            shown, variable = f"{w.constant(self.shown, 'S')}({made})", made
-        elif variable in w.octets:
-            shown = f"{variable}.hex()"
-        else:
-            shown = (
-                variable
-                if variable in w.integers or variable in w.plain
-                else f"{w.constant(self.shown, 'S')}({variable})"
-            )
-        if labeller is None or isinstance(labeller, Summary):
-            return shown, ""
-        if isinstance(labeller, Text):
-            raise Unsupported("words that depend on the session")
-        words = w.constant(Words(labeller), "W")
-        return shown, f"{words}[{variable}]" if variable in w.integers else f"{words}.of({variable})"
+            variable = made
+        number = variable in w.plain or (variable in w.integers and labeller is not None)
+        self._size = end.plus if number and end.base == "at" and end.plus <= 4 + FEW else 0
+        return f"f'[{{at}},{length},{{name}}{self.style.value(w, variable, labeller)}'"

@@ -421,6 +421,7 @@ def counted(w: Writer, con: Any, target: Target, want: bool) -> str:
         start = w.reach(size, stop)
         w.line(f"{value} = data[{start}:{stop}]")
         w.move(stop)
+        w.octets.add(value)
         w.leaf(target, value)
         return value
     if target.prefix:

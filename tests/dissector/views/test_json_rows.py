@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from dissector.grammar.elements import Element, make
 from dissector.grammar.fasttransfer import MARKER
 from dissector.grammar.icstree import SPEC, Gap, trace_parts, trace_stream
-from dissector.grammar.table import TableReader
 from dissector.node import Node
 from dissector.source import ByteSource
-from dissector.views.json import TABLES, dumps, node_json, node_text, parts_pieces, plain
+from dissector.views.json import dumps, node_json, node_text, parts_pieces
+from dissector.views.jsonrows import TABLES, JsonReader
 from dissector.views.streams import PIECEWISE
 from tests.dissector.grammar.streams import GID, HEADER, REAL, STATE, full_change, partial_change, real, stream
 from tests.dissector.views.test_json_text import located
@@ -235,11 +235,11 @@ def depth_of_the_stack() -> int:
 
 
 def test_code_pages_share_readers() -> None:
-    tables = TableReader(plain)
+    tables = JsonReader()
     data = b"".join(
         (0x00370000 | 0x8000 | page).to_bytes(4, "little") + b"\2\0\0\0x\0" for page in range(20_000, 22_000)
     )
     table = tables.read(ByteSource("x", data), 0, len(data), None)
     assert table is not None
     assert len(table.rows) == 2000
-    assert len(tables._plain.by_form) < 30
+    assert len(tables.kinds.by_form) < 30
