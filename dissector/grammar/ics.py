@@ -319,6 +319,13 @@ class Syntax:
         """Elements were left out: what comes next may stand anywhere, and nothing is said until one fits again."""
         self._lost = True
 
+    def leave(self) -> None:
+        """All that is open in the root is passed, up to its end."""
+        stack = self._state.stack
+        ends = [at for at, symbol in enumerate(stack) if symbol.kind == END]
+        if len(ends) > 1:
+            self._state = _state(stack[: ends[1]])
+
     def finish(self) -> str:
         """What is missing at the end of the stream, in words; '' when the root is complete."""
         stack = self._state.stack

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from struct import Struct
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from dissector.grammar.fasttransfer import MARKERS, Marker, PropValue
 from dissector.grammar.ics import PLAIN, PROPERTY, RULES, Step, Syntax, rule_breaks
 from dissector.grammar.resume import resume
 from dissector.grammar.runs import Grouped, read_run
-from dissector.grammar.table import Table, TableReader
+from dissector.grammar.table import Messages, Table, TableReader
 from dissector.node import Diagnostic, Node, Severity, Summary, Undecoded, brief
 from dissector.source import ByteSource
 
@@ -58,6 +58,10 @@ def _brief(node: Node, path: list[str]) -> str | None:
         return None
     found = node.child(name)
     return brief(found) if found is not None else None
+
+
+_MESSAGE_CHANGE = ("messageChange", "messageChangeFull")
+"""What IncrSyncChg begins in a contentsSync."""
 
 
 class Amount(Summary):
@@ -211,11 +215,23 @@ class TreeBuilder:
         """The same for a marker at a place in the source."""
         step = self.move(tag, offset)
         self.after = tag
+        if step.begins == _MESSAGE_CHANGE and self.tables is not None and len(self.open) == 3 and not step.trouble:
+            messages = self.tables.messages(self.source, offset, stop, self.codepage)
+            if messages is not None:
+                return self.passed(messages)
         node = Node(MARKERS[tag], self.source, offset, 4, tag, [], "", MARKER_WORDS, [])
         if step.trouble:
             node.diagnose(Severity.MALFORMED, step.trouble)
         self.open[-1].node.add(node)
         return self.run(offset + 4, stop)
+
+    def passed(self, messages: Messages) -> int:
+        """Take messages that are a part of their own, in place of the one whose first marker was just taken."""
+        assert self.syntax is not None
+        del self.open[1:]
+        self.root.children[-1:] = [messages]  # type: ignore[list-item]
+        self.syntax.leave()
+        return messages.end
 
     def move(self, tag: int, offset: int) -> Step:
         """End and begin productions as an element at a place in the source says."""
@@ -270,7 +286,7 @@ class TreeBuilder:
         """Whether the root has children that are complete."""
         return len(self.root.children) > (len(self.open) > 1)
 
-    def closed(self) -> Iterator[Node]:
+    def closed(self) -> Iterator[Node | Messages]:
         """Take out the root's children that are complete, so that they need not be held."""
         children = self.root.children
         keep = 1 if len(self.open) > 1 else 0
@@ -315,11 +331,11 @@ def trace_parts(
     gaps: Sequence[Gap] = (),
     unsent: str = "",
     tables: TableReader | None = None,
-) -> Iterator[Node]:
+) -> Iterator[Node | Messages]:
     """As trace_stream, piece by piece: the root's children as they are complete, last the root itself without them.
 
-    So a stream of any length is shown with no more of it in memory than its bytes and one message. tables: leave
-    properties side by side as tables (Grouped.parts) instead of making nodes of them.
+    So a stream of any length is shown with no more of it in memory than its bytes and one message. tables: leave what
+    it reads as it is instead of making nodes of it: tables of properties (Grouped.parts), Messages among the pieces.
     """
     stop = len(source.data) if end is None else end
     builder = TreeBuilder(source, root, name or root or "stream", offset, codepage, tables)
@@ -397,8 +413,14 @@ def trace_stream(
     then stand side by side. codepage: the Python codec of 8-bit text. gaps: where bytes are missing; one at the start
     where the beginning is. unsent: why the bytes end before the stream does, where they are known to.
     """
-    *children, tree = trace_parts(
-        source, root, name=name, offset=offset, end=end, codepage=codepage, gaps=gaps, unsent=unsent
+    return whole_tree(
+        trace_parts(source, root, name=name, offset=offset, end=end, codepage=codepage, gaps=gaps, unsent=unsent)
     )
-    tree.children = children
+
+
+def whole_tree(parts: Iterable[Node | Messages]) -> Node:
+    """The tree that came piece by piece, if all pieces are nodes."""
+    nodes = [part for part in parts if isinstance(part, Node)]
+    tree = nodes.pop()
+    tree.children = nodes
     return tree

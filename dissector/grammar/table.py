@@ -1,7 +1,8 @@
-"""The properties of a FastTransfer stream as a table: for who shows all of a long stream, and no more than is in it.
+"""Parts of a FastTransfer stream that a view reads by itself: for who shows all of a long stream.
 
-Where runs.py leaves rows that nodes can be made of, a view that shows a whole stream has them read as what it shows
-(compiler/plain.py). What is here is what the tree of a stream needs to know of such a table.
+Where runs.py leaves rows that nodes can be made of, a view that shows a whole stream reads properties as what it shows
+(compiler/plain.py), and so the messages that consist of them. What is here is what the tree of a stream needs to know
+of such parts.
 """
 
 from __future__ import annotations
@@ -41,7 +42,23 @@ class Table(ABC):
         """The property tags of the first ones."""
 
 
+class Messages(ABC):
+    """messageChanges side by side, each of one messageChangeFull. end: the place behind them. amount: how many they
+    are. elements: how many elements are in them."""
+
+    __slots__ = ()
+    end: int
+    amount: int
+    elements: int
+
+
 class TableReader(Protocol):
+    """What reads a stream for a view, where it can."""
+
     def read(self, source: ByteSource, at: int, stop: int, codepage: str | None) -> Table | None:
         """The properties from `at` of the source on: up to a marker, to what says something about order, to what the
         readers do not understand (the interpreted reading says why), or to `stop`. None where there is none."""
+
+    def messages(self, source: ByteSource, at: int, stop: int, codepage: str | None) -> Messages | None:
+        """The messageChanges from `at` on (an IncrSyncChg): those that are whole, follow every rule and are followed by
+        what may follow them. There may be more of them behind. None where there is none."""

@@ -16,9 +16,12 @@ from dissector.node import Severity
 def _words(value: XidValue | bytes) -> str:
     if isinstance(value, bytes):
         return ""
-    if len(value[1]) == 6:
-        return f"GID, GlobalCounter 0x{int.from_bytes(value[1], 'big'):X}"
-    return f"LocalId of {len(value[1])} bytes"
+    return gid_words(value[1]) if len(value[1]) == 6 else f"LocalId of {len(value[1])} bytes"
+
+
+def gid_words(counter: bytes) -> str:
+    """The words for an XID that is a GID."""
+    return f"GID, GlobalCounter 0x{int.from_bytes(counter, 'big'):X}"
 
 
 class _Xid(Construct):  # type: ignore[misc]

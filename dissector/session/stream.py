@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
-from dissector.grammar.icstree import Gap, trace_parts
+from dissector.grammar.icstree import Gap, trace_parts, whole_tree
 from dissector.grammar.idset import SET_FORMS, IdsetReading, read_idset
 from dissector.grammar.names import property_name
 from dissector.grammar.reading import trace
 from dissector.grammar.resume import resume
-from dissector.grammar.table import TableReader
+from dissector.grammar.table import Messages, TableReader
 from dissector.model.ids import ObjectId
 from dissector.node import Node, Severity, undecoded
 from dissector.session.account import Account
@@ -209,19 +209,20 @@ class Stream:
             raise ValueError(f"the bytes of {self.label} were not kept")
         return self.kept.source(self.label)
 
-    def tree(self, source: ByteSource | None = None, tables: TableReader | None = None) -> Node:
-        """The annotated tree of all of it. tables: see icstree.trace_parts."""
-        children = list(self.tree_parts(source, tables))
-        tree = children.pop()
-        tree.children = children
-        return tree
+    def tree(self, source: ByteSource | None = None) -> Node:
+        """The annotated tree of all of it."""
+        return whole_tree(self.tree_parts(source))
 
-    def tree_parts(self, source: ByteSource | None = None, tables: TableReader | None = None) -> Iterator[Node]:
+    def tree_parts(self, source: ByteSource | None = None) -> Iterator[Node]:
         """The tree piece by piece: see icstree.trace_parts."""
+        return cast(Iterator[Node], self.shown_parts(source or self.source(), None))
+
+    def shown_parts(self, source: ByteSource, tables: TableReader | None) -> Iterator[Node | Messages]:
+        """The same with parts that a view reads by itself."""
         root = None if self.inferred else self.root
         return trace_parts(
-            source or self.source(), root, name=self.root or "stream", codepage=self.codepage, gaps=self.gaps,
-            unsent=self.unsent, tables=tables,
+            source, root, name=self.root or "stream", codepage=self.codepage, gaps=self.gaps, unsent=self.unsent,
+            tables=tables,
         )  # fmt: skip
 
     def runs(self, data: bytes) -> Iterator[tuple[int, bytes]]:

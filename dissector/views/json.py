@@ -11,10 +11,11 @@ import orjson
 from dissector.grammar.compiler.rows import LazyNode
 from dissector.grammar.icstree import MARKER_WORDS
 from dissector.grammar.runs import Grouped, Part, Run
+from dissector.grammar.table import Messages
 from dissector.node import Node
 from dissector.session.exchange import Exchange
 from dissector.source import ByteSource, Runs
-from dissector.views.jsonrows import JsonTable
+from dissector.views.jsonrows import JsonMessages, JsonTable
 from dissector.views.jsonvalues import plain, quoted, value_text
 from dissector.views.rowtext import CHILDREN, Frames, Spread, Writers
 from dissector.views.text import HIDDEN, shown_trees
@@ -132,26 +133,30 @@ _ROWS = Writers(
 def node_text(node: Node) -> str:
     """node_json() as compact JSON, written without the dicts."""
     out: list[str] = []
-    _write(node, Frames(node.source), None, out)
+    write_node(node, Frames(node.source), None, out)
     return "".join(out)
 
 
-def parts_pieces(parts: Iterable[Node], begun: Node) -> Iterator[str]:
+def parts_pieces(parts: Iterable[Node | Messages], begun: Node) -> Iterator[str]:
     """The same, in pieces, of a tree that comes as its children, then itself without them: no more than one is held.
 
     begun: the tree before it has children or diagnostics; nothing else of it may change.
     """
     yield _head(begun, Frames(begun.source), None)
     between = CHILDREN
-    last: Node | None = None
-    for node in parts:
-        if last is not None:
+    last: Node | Messages | None = None
+    for part in parts:
+        if isinstance(last, JsonMessages):
+            yield between
+            yield last.text
+            between = ","
+        elif isinstance(last, Node):
             out = [between]
-            _write(last, Frames(last.source), begun.source, out)
+            write_node(last, Frames(last.source), begun.source, out)
             yield "".join(out)
             between = ","
-        last = node
-    assert last is not None
+        last = part
+    assert isinstance(last, Node)
     yield ("" if between == CHILDREN else "]") + _tail(last)
 
 
@@ -177,10 +182,10 @@ def _head(node: Node, frames: Frames, inherited: ByteSource | None) -> str:
             text += f',"label":{quoted(label)}'
     if node.spec:
         text += _SPECS[node.spec]
-    return text + _spans(frames, source, offset, length)
+    return text + spans_member(frames, source, offset, length)
 
 
-def _spans(frames: Frames, source: ByteSource, offset: int, length: int) -> str:
+def spans_member(frames: Frames, source: ByteSource, offset: int, length: int) -> str:
     """spans_text(), most of which is known where the range lies in the frame at hand."""
     if length <= 0:
         return ""
@@ -200,14 +205,14 @@ def _tail(node: Node) -> str:
     return f',"diagnostics":[{found}]}}'
 
 
-def _write(node: Node, frames: Frames, inherited: ByteSource | None, out: list[str]) -> None:
+def write_node(node: Node, frames: Frames, inherited: ByteSource | None, out: list[str]) -> None:
     """frames: where the node's source lies, if that is inherited."""
     if node.source is not inherited and node.source is not frames.source:
         frames = Frames(node.source)
     out.append(_head(node, frames, inherited))
     if isinstance(node, LazyNode) and (rows := node.rows) is not None:
         try:
-            _ROWS.write_parts(rows, frames, out, _write)
+            _ROWS.write_parts(rows, frames, out, write_node)
         except Spread:
             _write_children(node.children, frames, out)
     elif isinstance(node, Grouped) and (parts := node.parts) is not None:
@@ -221,13 +226,13 @@ def _production_head(node: Grouped, frames: Frames) -> str:
     """_head() of a production in the same source as what it stands in: most nodes of a stream."""
     offset, length, label = node.offset, node.length, node.label
     words = f',"label":{quoted(label)}' if label else ""
-    spans = _spans(frames, node.source, offset, length)
+    spans = spans_member(frames, node.source, offset, length)
     return f'{_NAMES[node.name]}{offset},"length":{length}{words}{_SPECS[node.spec]}{spans}'
 
 
 def _write_marker(node: Node, frames: Frames, out: list[str], before: str) -> None:
     offset = node.offset
-    spans = _spans(frames, node.source, offset, 4)
+    spans = spans_member(frames, node.source, offset, 4)
     out.append(f'{before}{_NAMES[node.name]}{offset},"length":4,"value":{node.value}{spans}}}')
 
 
@@ -241,12 +246,15 @@ def _rows_member(parts: Iterable[Part], frames: Frames) -> str:
         elif type(part) is Run:
             found = part.nodes(frames.source)
         for row in found:
-            if isinstance(row, Node):
-                out: list[str] = []
-                _write(row, frames, frames.source, out)
-                row = "".join(out)
-            rows.append(row)
+            rows.append(part_text(row, frames) if isinstance(row, Node) else row)
     return f',"rows":[{",".join(rows)}]'
+
+
+def part_text(node: Node, frames: Frames) -> str:
+    """node_text() of a node in the source of what it stands in."""
+    out: list[str] = []
+    write_node(node, frames, frames.source, out)
+    return "".join(out)
 
 
 def _write_children(parts: Sequence[Part], frames: Frames, out: list[str]) -> None:
@@ -276,7 +284,7 @@ def _write_children(parts: Sequence[Part], frames: Frames, out: list[str]) -> No
             _write_children(part.children if below is None else below, frames, out)
             out.append(_tail(part) if part.diagnostics else "}")
         else:
-            _write(part, frames, source, out)  # type: ignore[arg-type]
+            write_node(part, frames, source, out)  # type: ignore[arg-type]
     if state[0] != CHILDREN:
         out.append("]")
 
@@ -298,7 +306,7 @@ def _write_run(run: Run, frames: Frames, out: list[str], state: list[str]) -> No
                 except Spread:
                     pass
         out.append(state[0])
-        _write(run.node(index, source), frames, source, out)
+        write_node(run.node(index, source), frames, source, out)
         state[0] = ","
 
 
@@ -320,7 +328,7 @@ def exchange_pieces(exchange: Exchange, more: Iterable[str] = (), *, http: bool 
         if tree is None:
             out.append("null")
         else:
-            _write(tree, Frames(tree.source), None, out)
+            write_node(tree, Frames(tree.source), None, out)
     yield "".join(out)
     yield from more
     yield "}"

@@ -5,26 +5,31 @@ The form is a contract: docs/json.md. Properties that are more than a tag and a 
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from json.encoder import encode_basestring
 from struct import Struct
 from typing import Any
 
 import orjson
 
 from dissector.grammar.compiler.plain import Labeller, Plain, Reader, Words
-from dissector.grammar.compiler.runtime import Anomaly
+from dissector.grammar.compiler.runtime import Anomaly, xid_or_none
 from dissector.grammar.compiler.stream import element_tree
 from dissector.grammar.compiler.writer import Writer
 from dissector.grammar.elements import Element, read_name
 from dissector.grammar.fasttransfer import FIRST_NAMED
 from dissector.grammar.ics import TERMINALS
 from dissector.grammar.icstree import ASKED_FOR
-from dissector.grammar.table import WITH_ID, Table
+from dissector.grammar.table import WITH_ID, Messages, Table
+from dissector.grammar.xid import Xid, gid_words
 from dissector.node import Node, brief
 from dissector.source import ByteSource
 from dissector.views.jsonvalues import quoted, value_text
 
 _U32 = Struct("<I")
+_TAG_AND_LENGTH = Struct("<II").unpack_from
 KEYS = frozenset((0x65E00102, 0x65E10102, 0x65E20102))
 """PidTagSourceKey, PidTagParentSourceKey, PidTagChangeKey: the words for one is the XID."""
 
@@ -86,6 +91,15 @@ class JsonTable(Table):
         ]
 
 
+class JsonMessages(Messages):
+    """Messages as text: what stands in the array "children" of their stream."""
+
+    __slots__ = ("amount", "elements", "end", "text")
+
+    def __init__(self, text: str, end: int, amount: int, elements: int) -> None:
+        self.text, self.end, self.amount, self.elements = text, end, amount, elements
+
+
 class _Members(Words):
     """Words as what stands behind a value."""
 
@@ -108,11 +122,19 @@ class JsonStyle:
         else:
             text = f"{{{w.constant(value_text, 'T')}({variable})}}"
             if variable in w.plain:
-                text = f"{{{w.constant(quoted, 'Q')}({variable}) if {variable}.__class__ is str else {text[1:]}"
+                simple = f"{w.constant(encode_basestring, 'E')}({variable})"
+                text = f"{{{simple} if {variable}.__class__ is str and {variable}.isascii() else {text[1:]}"
         if labeller is None:
             return f"{text}]"
         words = w.constant(_Members(labeller), "W")
         return f"{text}{{{words}[{variable}]}}]" if number else f"{text}{{{words}.of({variable})}}]"
+
+    def key(self, w: Writer, variable: str) -> str:
+        return f"{{{w.constant(_key, 'K')}({variable})}}]"
+
+    def keys(self, values: Sequence[bytes]) -> str:
+        both = [_key(value).split(",", 1) for value in values]
+        return f"[{','.join([key for key, _ in both])}],[{','.join([words for _, words in both])}]]"
 
     def values(self, labeller: Labeller | None) -> Callable[[Sequence[Any]], str]:
         words = Words(labeller) if labeller is not None else None
@@ -126,59 +148,89 @@ class JsonStyle:
         return text
 
 
-class _Few(dict[bytes, str]):
-    """Rows of one tag by the bytes of the property, behind their offset. Some of those met are kept."""
+@lru_cache(1024)
+def _guid(raw: bytes) -> str:
+    return str(uuid.UUID(bytes_le=raw))
 
-    KEPT = 1024
+
+def _key(raw: bytes) -> str:
+    """An XID and its words. A value has no comma in it."""
+    if len(raw) == 22:
+        return f'"{_guid(raw[:16])}-{raw[16:].hex()}","{gid_words(raw[16:])}"'
+    value = xid_or_none(raw)
+    return f"{value_text(value)},{quoted(Xid.label(value))}"
+
+
+class _Few(dict[bytes, str]):
+    """Rows of one tag by the bytes of the property, behind their offset. Those met twice are kept for a while."""
+
+    KEPT = 4096
+    LONGEST = 160
+    """Bytes of a value."""
 
     def __init__(self, read: Reader, begin: str) -> None:
         super().__init__()
         self.read, self.begin = read, begin
+        self.seen: set[int] = set()
 
     def __missing__(self, raw: bytes) -> str:
         made: list[str] = []
         self.read(raw, 0, len(raw), {}, made.append, self.begin)
-        text = made[0].removeprefix("[0,")
-        if len(self) < self.KEPT:
+        text = made[0][3:]  # without "[0,"
+        mark = hash(raw)
+        if mark in self.seen:
+            if len(self) >= self.KEPT:
+                self.clear()
             self[raw] = text
+        else:
+            if len(self.seen) >= self.KEPT:
+                self.seen.clear()
+            self.seen.add(mark)
         return text
 
 
 class JsonReader:
-    """Reads tables (grammar.table.TableReader)."""
+    """Reads tables of properties."""
 
     MOST_TAGS = 4096
 
     def __init__(self) -> None:
         self.kinds = Plain(JsonStyle())
-        self._known: dict[int, tuple[int, Any, str]] = {}
-        """By tag, of plain properties: (size, rows) where these are few, else (0, reader, begin of the row)."""
+        self._known: dict[int, tuple[int, _Few, Reader, str]] = {}
+        """By tag, of plain properties: the size of a Kind, rows, reader, begin of the row."""
 
     def read(self, source: ByteSource, at: int, stop: int, codepage: str | None) -> JsonTable | None:
-        data, unpack, known = source.data, _U32.unpack_from, self._known.get
+        data, unpack, known = source.data, _TAG_AND_LENGTH, self._known.get
         rows: list[Row] = []
         add = rows.append
         places: dict[str, int] = {}
         params = {"codepage": codepage, "after": 0, "named": None, "_source": source, "_table": (rows, places)}
-        last = stop - 4
+        last, longest = stop - 8, _Few.LONGEST
         try:
             while at <= last:
-                found = known(unpack(data, at)[0])
-                if found is not None:
-                    size, reader, begin = found
-                    if size:
-                        end = at + size
-                        if end > stop:
-                            break
-                        add(f"[{at},{reader[data[at:end]]}")
-                        at = end
-                    else:
-                        at = reader(data, at, stop, params, add, begin)
+                tag, length = unpack(data, at)
+                found = known(tag)
+                if found is None:
+                    if tag in TERMINALS or tag < WITH_ID:
+                        break
+                    at = self._other(source, tag, at, stop, params, add)
                     continue
-                tag: int = unpack(data, at)[0]
-                if tag in TERMINALS or tag < WITH_ID:
+                size, few, reader, begin = found
+                if size > 0:
+                    end = at + size
+                elif size and length <= longest:
+                    end = at + 8 + length
+                else:
+                    at = reader(data, at, stop, params, add, begin)
+                    continue
+                if end > stop:
                     break
-                at = self._other(source, tag, at, stop, params, add)
+                add(f"[{at},{few[data[at:end]]}")
+                at = end
+            if last < at <= stop - 4:
+                tag = int.from_bytes(data[at : at + 4], "little")
+                if tag not in TERMINALS and tag >= WITH_ID:
+                    at = self._other(source, tag, at, stop, params, add)
         except Exception:
             pass
         return JsonTable(rows, at, codepage, places) if rows else None
@@ -198,10 +250,10 @@ class JsonReader:
             _note(name, params)
             return end
         begin = f"{tag},{quoted(name)},"
-        reader = _noting(kind.read, name) if name in ASKED_FOR else kind.read
+        asked_for = name in ASKED_FOR
+        reader = _noting(kind.read, name) if asked_for else kind.read
         if len(self._known) < self.MOST_TAGS:
-            few = kind.size and name not in ASKED_FOR
-            self._known[tag] = (kind.size, _Few(kind.read, begin), "") if few else (0, reader, begin)
+            self._known[tag] = 0 if asked_for else kind.size, _Few(kind.read, begin), reader, begin
         return reader(source.data, at, stop, params, add, begin)
 
     @staticmethod
@@ -227,6 +279,3 @@ def _noting(read: Reader, name: str) -> Reader:
         return stop
 
     return reader
-
-
-TABLES = JsonReader()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dissector.grammar.icstree import SPEC
+from dissector.grammar.icstree import SPEC, whole_tree
 from dissector.grammar.idset import IdsetReading
 from dissector.grammar.names import error_name
 from dissector.node import Node
@@ -17,7 +17,7 @@ from dissector.session.streams import Joined
 from dissector.source import ByteSource
 from dissector.views.hexdump import hexdump
 from dissector.views.json import dumps, node_text, parts_pieces
-from dissector.views.jsonrows import TABLES
+from dissector.views.jsonmessages import TABLES
 from dissector.views.jsonvalues import plain
 from dissector.views.text import PLAIN, Palette, diagnostic_lines, hex_lines, tree_lines
 
@@ -308,11 +308,13 @@ def stream_pieces(stream: Stream, *, tree: bool = False, states: bool = True, ro
     yield ',"tree":'
     if not stream.size or stream.kept is None:
         yield "null"
-    elif stream.root in PIECEWISE:
-        source = stream.source()
-        yield from parts_pieces(stream.tree_parts(source, TABLES if rows else None), _begun(stream, source))
     else:
-        yield node_text(stream.tree(tables=TABLES if rows else None))
+        source = stream.source()
+        parts = stream.shown_parts(source, TABLES if rows else None)
+        if stream.root in PIECEWISE:
+            yield from parts_pieces(parts, _begun(stream, source))
+        else:
+            yield node_text(whole_tree(parts))
     yield "}"
 
 

@@ -15,9 +15,10 @@ from construct import Construct, ConstructError
 from dissector.grammar.base import Multi, labeller_of
 from dissector.grammar.compiler.expressions import Unsupported
 from dissector.grammar.compiler.leaves import is_leaf
-from dissector.grammar.compiler.runtime import Anomaly, ascending
+from dissector.grammar.compiler.runtime import Anomaly, ascending, xid_or_none
 from dissector.grammar.compiler.units import write
 from dissector.grammar.compiler.writer import Position, RowItem, Text, Writer
+from dissector.grammar.elements import COUNTED
 from dissector.grammar.fasttransfer import (
     FASTTRANSFER_VALUES,
     FIRST_NAMED,
@@ -71,12 +72,22 @@ class Style(Protocol):
         words for it; None where values of its kind have none.
         """
 
+    def key(self, w: Writer, variable: str) -> str:
+        """The same for an XID (or none) whose bytes are in the variable."""
+
     def values(self, labeller: Labeller | None) -> Callable[[Sequence[Any]], str]:
         """The same for a list of values: what makes text of it."""
 
+    def keys(self, values: Sequence[bytes]) -> str:
+        """Text of a list of XIDs."""
+
 
 class Kind(NamedTuple):
-    """How properties of one form are read. size: in bytes with the tag, where the rows of one tag are few; else 0."""
+    """How properties of one form are read.
+
+    size: where many of one tag are alike, in bytes with the tag; COUNTED where four of these bytes are how many follow.
+    0 where hardly two are alike.
+    """
 
     read: Reader
     size: int
@@ -111,7 +122,8 @@ class Plain(dict[int, Kind | None]):
         if key not in self.by_form:
             try:
                 read = write(PropValue, True, like={"PropertyTag": tag}, put=self.put).function
-                self.by_form[key] = Kind(read, self._size)
+                wide = type(form) is CountedText and form.width == 2
+                self.by_form[key] = Kind(read, COUNTED if wide else self._size)
             except Unsupported:
                 several = self.several(form)
                 self.by_form[key] = None if several is None else Kind(several, 0)
@@ -125,17 +137,18 @@ class Plain(dict[int, Kind | None]):
         if items is None or not is_leaf(items):
             return None
         labeller = labeller_of(items)
-        values = write(form, False).function
-        text = self.style.values(None if isinstance(labeller, Summary) else labeller)
+        keys = items is SizedXid
+        values = write(form, False, raw=keys).function
+        text = self.style.keys if keys else self.style.values(None if isinstance(labeller, Summary) else labeller)
 
         def read(data: bytes, at: int, end: int, params: dict[str, Any], out: Callable[[str], None], begin: str) -> int:
             if at + 4 > end:
                 raise Anomaly
             value, stop = values(data, at + 4, end, params)
-            if items is SizedXid:
+            if keys:
                 if not value:
                     raise Anomaly  # no bytes are no list
-                ascending([one[0].bytes_le for one in value])
+                ascending(value)
             out(f"[{at},{stop - at},{begin}{text(value)}")
             return int(stop)
 
@@ -157,6 +170,9 @@ class Plain(dict[int, Kind | None]):
             raise Unsupported("words that depend on the session")
         variable = item.value.source
         function = w.raw.get(variable)
+        if function is xid_or_none:
+            self._size = 0
+            return f"f'[{{at}},{length},{{name}}{self.style.key(w, variable)}'"
         if function is not None:
             made = w.name()
             w.line(f"{made} = {function.__name__}({variable})")

@@ -101,6 +101,7 @@ def write(
     begun: bool = False,
     like: Mapping[str, Any] | None = None,
     put: Put | None = None,
+    raw: bool = False,
 ) -> Unit:
     """The function for a construct.
 
@@ -110,11 +111,11 @@ def write(
     closed: for use from other functions, without a context around it. begun: the caller begins and finishes the node.
     like: values of fields of the layout which decide how the
     others are read: the function is for all values that decide the same. put: writes the one tuple that the rows are
-    to be instead of rows. Raises Unsupported.
+    to be instead of rows. raw: bytes that ids are made of are the values. Raises Unsupported.
     """
     from dissector.grammar.compiler.rules import content
 
-    writer = Writer(rows, con, content, closed, put)
+    writer = Writer(rows, con, content, closed, put, raw)
     writer.like = {name: Known(value) for name, value in (like or {}).items()}
     target = Target(Text("name"), spec_of(con) or spec, labeller_of(con), Position("at"), begun=begun)
     if closed:

@@ -107,10 +107,12 @@ class Writer:
     are is written by `put`, if given."""
 
     def __init__(
-        self, rows: bool, root: Any, content: Callable[..., str], closed: bool = False, put: Put | None = None
-    ) -> None:
+        self, rows: bool, root: Any, content: Callable[..., str], closed: bool = False, put: Put | None = None,
+        raw: bool = False,
+    ) -> None:  # fmt: skip
         self.rows = rows
         self.put = put
+        self.unmade = raw
         self.used = set(fields_used(root))
         self.content_of = content
         self.lines: list[str] = []
@@ -206,7 +208,7 @@ class Writer:
         """The value that a function makes of the bytes in a variable; it must not fail."""
         if self.rows:
             self.raw[variable] = function
-        else:
+        elif not self.unmade:
             self.later(f"{variable} = {function.__name__}({variable})")
         return variable
 

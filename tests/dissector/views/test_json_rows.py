@@ -19,7 +19,8 @@ from dissector.grammar.icstree import SPEC, Gap, trace_parts, trace_stream
 from dissector.node import Node
 from dissector.source import ByteSource
 from dissector.views.json import dumps, node_json, node_text, parts_pieces
-from dissector.views.jsonrows import TABLES, JsonReader
+from dissector.views.jsonmessages import TABLES
+from dissector.views.jsonrows import JsonReader
 from dissector.views.streams import PIECEWISE
 from tests.dissector.grammar.streams import GID, HEADER, REAL, STATE, full_change, partial_change, real, stream
 from tests.dissector.views.test_json_text import located
