@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from dissector.grammar.base import Undecoded
+from dissector.node import Undecoded
 from replay.server import content as contents
 from replay.server import events, folders, messages, rows
 from replay.server.categories import Categories, HeadingView
