@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import uuid
+from abc import ABC, abstractmethod
 from functools import lru_cache
 from typing import Any
 
@@ -35,7 +36,7 @@ U8, U16, U32, U64 = Int8ul, Int16ul, Int32ul, Int64ul
 I16, I32, I64 = Int16sl, Int32sl, Int64sl
 
 
-class Labelled(Subconstruct):  # type: ignore[misc]
+class Labelled(Subconstruct, ABC):  # type: ignore[misc]
     """A number that stays a number, with words for it. Subclasses give label(value).
 
     hex_digits: how many hex digits people write it with; 0 for numbers that are counts.
@@ -43,8 +44,8 @@ class Labelled(Subconstruct):  # type: ignore[misc]
 
     hex_digits = 0
 
-    def label(self, value: Any) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def label(self, value: Any) -> str: ...
 
 
 class Flags(Labelled):
