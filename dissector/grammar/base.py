@@ -1,9 +1,9 @@
 """What every construct of the grammars rests on: construct, with three readings.
 
 A layout is read plain (values only), traced (an annotated tree whose nodes know their bytes) and built back to bytes.
-Grammars use only the classes of leaves.py, layouts.py and forms.py, with construct's `this` expressions and Param for
-what comes from outside: no lambdas, no side effects, no state. So a compiler can walk them later, and what the session
-knows (column sets, logon flags, code page) always arrives as an argument of parse().
+Grammars use only the classes of leaves.py, layouts.py, forms.py and ndr.py and construct's integer fields, with `this`
+expressions and Param for what comes from outside: no lambdas, no side effects, no state. So a compiler can walk them
+later, and what the session knows (column sets, logon flags, code page) always arrives as an argument of parse().
 
 Two promises hold for every layout: what parse() returned, build() turns into the same bytes; and what cannot be read
 stays visible (Undecoded) with a diagnostic at the place.
