@@ -16,13 +16,13 @@ from construct import Construct
 from dissector.emsmdb import buffers, calls_from
 from dissector.errors import DissectorError
 from dissector.grammar.auxiliary import AuxBlocks
-from dissector.grammar.base import RowsToEnd
 from dissector.grammar.entryids import EntryId
 from dissector.grammar.envelopes import MAILBOX
 from dissector.grammar.fasttransfer import MARKER
 from dissector.grammar.ics import ROOTS
 from dissector.grammar.icstree import trace_stream
 from dissector.grammar.idset import IDSET_REPLGUID, IDSET_REPLID, SET_FORMS, Globset
+from dissector.grammar.layouts import RowsToEnd
 from dissector.grammar.names import property_name
 from dissector.grammar.nspi import ADDRESS_BOOK
 from dissector.grammar.properties import TaggedPropertyValue

@@ -17,7 +17,7 @@ from construct import Container
 
 from dissector.emsmdb import buffers
 from dissector.emsmdb.call import Call, Pdu, RopBufferTree, Side
-from dissector.grammar import base, reading
+from dissector.grammar import base, layouts, leaves, reading
 from dissector.grammar.envelopes import MAILBOX, BodyDef
 from dissector.grammar.names import enum_name
 from dissector.grammar.nspi import ADDRESS_BOOK, ALIASES
@@ -144,7 +144,7 @@ def _execute(
         at += 4
 
 
-def _scalars(side: Side, layout: base.Layout, source: ByteSource, offset: int) -> None:
+def _scalars(side: Side, layout: layouts.Layout, source: ByteSource, offset: int) -> None:
     """The fields of a body that are a number or a text."""
     try:
         value, _ = reading.parse(layout, source.data, offset)
@@ -211,7 +211,7 @@ class HttpEnvelope:
     def __init__(self, message: HttpMessage, name: str, body: BodyDef | None, offset: int) -> None:
         self.message, self.name, self.body, self.offset = message, name, body, offset
 
-    def layout(self, data: bytes, offset: int) -> base.Layout:
+    def layout(self, data: bytes, offset: int) -> layouts.Layout:
         """The layout of the binary body: that of failures where StatusCode is not 0."""
         assert self.body is not None
         if self.message.kind == "request":
@@ -286,7 +286,7 @@ def _text(data: bytes, message: HttpMessage) -> str | bytes:
     charset = _CHARSET.search(content_type)
     if not content_type.startswith(("text/", CONTENT_TYPE)) and charset is None:
         return data
-    return base.decode_text(data, charset[1] if charset else "utf-8")
+    return leaves.decode_text(data, charset[1] if charset else "utf-8")
 
 
 CREDENTIALS = frozenset({"authorization", "proxy-authorization"})

@@ -17,7 +17,7 @@ from construct import ConstructError, Container
 
 from dissector.emsmdb import buffers
 from dissector.emsmdb.call import Call, Pdu, RopBufferTree, Side
-from dissector.grammar import base, reading
+from dissector.grammar import base, layouts, reading
 from dissector.grammar.envelopes import ASYNC_EMSMDB, EMSMDB, RFR, RPC_NAMES, RpcDef
 from dissector.grammar.names import enum_name
 from dissector.grammar.nspi import NSPI
@@ -112,7 +112,7 @@ def _side(
     return side
 
 
-def _unread(rpc: RpcCall, message: RpcMessage, layout: base.Layout | None, name: str) -> Diagnostic | None:
+def _unread(rpc: RpcCall, message: RpcMessage, layout: layouts.Layout | None, name: str) -> Diagnostic | None:
     """Why a stub cannot be read at all; None where it can."""
     if message.sealed:
         return Diagnostic(Severity.NO_CONTEXT, "the stub is sealed (packet privacy) and cannot be read without its key")
@@ -134,7 +134,7 @@ def key_of(handle: bytes, name: str = "cxh") -> tuple[str, ...]:
 _HANDLES = {"acxh": "acxh", "pacxh": "acxh", "pcxh": "cxh", "hRpc": "nspi", "contextHandle": "nspi"}
 
 
-def _fields(side: Side, envelope: RpcEnvelope, layout: base.Layout) -> None:
+def _fields(side: Side, envelope: RpcEnvelope, layout: layouts.Layout) -> None:
     """Fields, session keys and payloads of any stub, by its Layout."""
     source = envelope.message.stub
     try:
@@ -159,7 +159,7 @@ def _scalar(value: Any) -> Any:
     return None if isinstance(value, bytes | list | Container) else value
 
 
-def _payloads_by_tree(side: Side, envelope: RpcEnvelope, layout: base.Layout) -> None:
+def _payloads_by_tree(side: Side, envelope: RpcEnvelope, layout: layouts.Layout) -> None:
     tree = reading.trace(layout, envelope.message.stub, "", big_endian=envelope.big_endian)
     for name, opener in envelope.opened.items():
         data, end = _buffer(tree, name)
@@ -424,7 +424,7 @@ class RpcEnvelope:
         self,
         message: RpcMessage,
         name: str,
-        layout: base.Layout | None,
+        layout: layouts.Layout | None,
         big_endian: bool,
         opened: Any,
         notes: list[Diagnostic],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -86,7 +87,7 @@ def _arrow_type(column: Column, arrow: Any) -> Any:
     return kinds[column.kind]
 
 
-class _Grouped:
+class _Grouped(ABC):
     """What both writers do: collect rows, and write a group when it is full."""
 
     def __init__(self, capture: str) -> None:
@@ -106,8 +107,8 @@ class _Grouped:
             if group.rows or not self.counts[name]:
                 self._write(name, group.taken(self._capture))
 
-    def _write(self, table: str, rows: Any) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _write(self, table: str, rows: Any) -> None: ...
 
 
 class ParquetWriter(_Grouped):

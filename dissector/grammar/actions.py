@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from construct import Construct
+from construct import Construct, this
 
-from dissector.grammar.base import (
-    U8,
-    U16,
-    U32,
-    Choice,
-    Count,
-    Counted,
-    Enumerated,
-    Flags,
-    Guid,
-    Layout,
-    Rest,
-    Rows,
-    Sized,
-    SizeOf,
-    this,
-)  # fmt: skip
 from dissector.grammar.entryids import EntryId
 from dissector.grammar.forms import MaybeEmpty, Nothing
 from dissector.grammar.ids import FolderId, MessageId
+from dissector.grammar.layouts import Choice, Count, Counted, Layout, Rows, Sized, SizeOf
+from dissector.grammar.leaves import U8, U16, U32, Enumerated, Flags, Guid, Rest
 from dissector.grammar.properties import ExtendedTaggedPropertyValue, ServerEid, TaggedPropertyValue
 
 

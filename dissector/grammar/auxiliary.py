@@ -9,29 +9,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from construct import Construct, Container, evaluate
+from construct import Construct, Container, evaluate, this
 
-from dissector.grammar.base import (
-    U8,
-    U16,
-    U32,
-    Choice,
-    Data,
-    Enumerated,
-    ErrorCode,
-    Flags,
-    Guid,
-    Labelled,
-    Layout,
-    MalformedError,
-    Rest,
-    RowsToEnd,
-    Sized,
-    SizeOf,
-    Str16,
-    Traced,
-    this,
-)  # fmt: skip
+from dissector.grammar.base import MalformedError
+from dissector.grammar.layouts import Choice, Layout, RowsToEnd, Sized, SizeOf, Traced
+from dissector.grammar.leaves import U8, U16, U32, Data, Enumerated, ErrorCode, Flags, Guid, Labelled, Rest, Str16
 
 HEADER_SIZE = 4
 

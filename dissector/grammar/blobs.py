@@ -8,33 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from construct import BytesInteger, Construct, Container, Int32ub
+from construct import BytesInteger, Construct, Container, Int32ub, this
 
 from dissector.grammar import rtf
 from dissector.grammar.actions import ExtendedRuleAction, RuleAction
-from dissector.grammar.base import (
-    U8,
-    U16,
-    U32,
-    Count,
-    Data,
-    Enumerated,
-    Guid,
-    Labelled,
-    Layout,
-    Rest,
-    Rows,
-    RowsToEnd,
-    Sized,
-    SizeOf,
-    When,
-    WhenMore,
-    filetime_text,
-    this,
-)
 from dissector.grammar.entryids import EntryId, FlatEntryList
 from dissector.grammar.forms import BitFields
 from dissector.grammar.ids import ObjectIdField
+from dissector.grammar.layouts import Count, Layout, Rows, RowsToEnd, Sized, SizeOf, When, WhenMore
+from dissector.grammar.leaves import U8, U16, U32, Data, Enumerated, Guid, Labelled, Rest, filetime_text
 from dissector.grammar.outlook import (
     AdditionalRenEntryIdsEx,
     DistributionListStream,

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from dissector.grammar.base import build, decode_text, encode_text
+from dissector.grammar.base import build
 from dissector.grammar.fasttransfer import (
     FIRST_NAMED,
     IDSET_GIVEN,
@@ -23,6 +23,7 @@ from dissector.grammar.fasttransfer import (
     PropValue,
     ValueOf,
 )  # fmt: skip
+from dissector.grammar.leaves import decode_text, encode_text
 from dissector.grammar.names import guid_name, named_property_name, property_name
 from dissector.grammar.properties import NamedTag
 from dissector.grammar.reading import parse, trace

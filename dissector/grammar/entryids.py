@@ -6,34 +6,12 @@ there, so they are known by their length and type.
 
 from __future__ import annotations
 
-from construct import Construct, len_
+from construct import Construct, len_, this
 
-from dissector.grammar.base import (
-    U8,
-    U16,
-    U32,
-    Count,
-    Counted,
-    Data,
-    Deferred,
-    Enumerated,
-    Flags,
-    Guid,
-    Layout,
-    Rest,
-    Rows,
-    Sized,
-    SizeOf,
-    Str8,
-    Str16,
-    StrIf,
-    Text,
-    When,
-    WhenMore,
-    this,
-)
 from dissector.grammar.forms import BitFields, ByMarks, Marked, MaybeEmpty, Nth, Padding, WhenAhead
 from dissector.grammar.ids import GlobalCounter
+from dissector.grammar.layouts import Count, Counted, Deferred, Layout, Rows, Sized, SizeOf, StrIf, When, WhenMore
+from dissector.grammar.leaves import U8, U16, U32, Data, Enumerated, Flags, Guid, Rest, Str8, Str16, Text
 from dissector.grammar.properties import ServerEid
 
 __all__ = [

@@ -9,22 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from construct import Construct, Container, Renamed
+from construct import Construct, Container, Renamed, this
 
-from dissector.grammar.base import (
-    U16,
-    U32,
-    Data,
-    Enumerated,
-    ErrorCode,
-    Fixed,
-    Flags,
-    Layout,
-    SizeOf,
-    Str8,
-    Str16,
-    this,
-)  # fmt: skip
+from dissector.grammar.layouts import Fixed, Layout, SizeOf
+from dissector.grammar.leaves import U16, U32, Data, Enumerated, ErrorCode, Flags, Str8, Str16
 from dissector.grammar.ndr import (
     N16,
     N32,

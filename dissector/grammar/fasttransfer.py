@@ -15,39 +15,29 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from construct import Construct, ConstructError, Container, evaluate
+from construct import Construct, ConstructError, Container, evaluate, this
 
-from dissector.grammar.base import (
+from dissector.grammar.base import MalformedError, labeller_of, read, spec_of
+from dissector.grammar.forms import Placed, Unterminated
+from dissector.grammar.ids import LongTermId
+from dissector.grammar.idset import SET_FORMS
+from dissector.grammar.layouts import Count, Counted, Layout, Multi, Rows, SizeOf, When
+from dissector.grammar.leaves import (
     U8,
     U16,
     U32,
     U64,
     Bool16,
-    Count,
-    Counted,
     Data,
     Enumerated,
     ErrorCode,
     Guid,
     Labelled,
-    Layout,
-    MalformedError,
-    Multi,
-    Rows,
-    SizeOf,
     Str8,
     Str16,
-    When,
     decode_text,
     encode_text,
-    labeller_of,
-    read,
-    spec_of,
-    this,
-)  # fmt: skip
-from dissector.grammar.forms import Placed, Unterminated
-from dissector.grammar.ids import LongTermId
-from dissector.grammar.idset import SET_FORMS
+)
 from dissector.grammar.names import property_name, rows
 from dissector.grammar.properties import FIXED, MULTIPLE, NO_NAMES, Encoding, PropertyTag, ServerEid
 

@@ -12,31 +12,11 @@ from typing import Any, NamedTuple
 from construct import Construct, Container, Subconstruct, evaluate
 from construct.expr import ExprMixin
 
-from dissector.grammar.base import (
-    U8,
-    Count,
-    Data,
-    Labelled,
-    Layout,
-    MalformedError,
-    Present,
-    Rows,
-    Sized,
-    SizeOf,
-    Str8,
-    Text,
-    Traced,
-    Undecoded,
-    WhenMore,
-    at_end,
-    decode_text,
-    encode_text,
-    labeller_of,
-    read,
-    spec_of,
-)  # fmt: skip
+from dissector.grammar.base import MalformedError, at_end, labeller_of, read, spec_of
+from dissector.grammar.layouts import Count, Layout, Present, Rows, Sized, SizeOf, Traced, WhenMore
+from dissector.grammar.leaves import U8, Data, Labelled, Str8, Text, decode_text, encode_text
 from dissector.grammar.names import codec_name, enum_name, flag_names
-from dissector.node import Severity, Summary
+from dissector.node import Severity, Summary, Undecoded
 
 __all__ = [
     "BitFields", "ByFirst", "ByMarks", "Chars", "CharsOf", "CodecOf", "Either", "First", "Given", "HasValue",

@@ -16,24 +16,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from construct import Construct, Container
+from construct import Construct, Container, this
 
-from dissector.grammar.base import (
-    U8,
-    U16,
-    Data,
-    Enumerated,
-    GrammarError,
-    Guid,
-    Labelled,
-    Layout,
-    MalformedError,
-    RowsToEnd,
-    Traced,
-    build,
-    this,
-)
+from dissector.grammar.base import GrammarError, MalformedError, build
 from dissector.grammar.globset import BITMASK, END, POP, RANGE, shortest
+from dissector.grammar.layouts import Layout, RowsToEnd, Traced
+from dissector.grammar.leaves import U8, U16, Data, Enumerated, Guid, Labelled
 from dissector.grammar.reading import parse
 from dissector.model.idset import IdSet, Range, Ranges, Replica, normal, ranges_text, replica_key
 from dissector.node import Diagnostic, Node, Severity, Summary

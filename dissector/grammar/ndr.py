@@ -16,24 +16,11 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from construct import Construct, Container, StreamError, Subconstruct, evaluate
+from construct import Construct, Container, StreamError, Subconstruct, evaluate, this
 
-from dissector.grammar.base import (
-    MAX_DEPTH,
-    Count,
-    Data,
-    Fixed,
-    Labelled,
-    Layout,
-    MalformedError,
-    Rows,
-    Traced,
-    decode_text,
-    encode_text,
-    filetime_text,
-    read,
-    this,
-)  # fmt: skip
+from dissector.grammar.base import MalformedError, read
+from dissector.grammar.layouts import MAX_DEPTH, Count, Fixed, Layout, Rows, Traced
+from dissector.grammar.leaves import Data, Labelled, decode_text, encode_text, filetime_text
 from dissector.grammar.names import error_name, guid_name
 from dissector.node import Node
 

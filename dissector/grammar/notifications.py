@@ -12,23 +12,12 @@ implementation knows them.
 
 from __future__ import annotations
 
-from dissector.grammar.base import (
-    U16,
-    U32,
-    Bool8,
-    Count,
-    Enumerated,
-    Flags,
-    Layout,
-    Param,
-    Rows,
-    Sized,
-    SizeOf,
-    StrIf,
-    When,
-    this,
-)  # fmt: skip
+from construct import this
+
+from dissector.grammar.base import Param
 from dissector.grammar.ids import FolderId, MessageId
+from dissector.grammar.layouts import Count, Layout, Rows, Sized, SizeOf, StrIf, When
+from dissector.grammar.leaves import U16, U32, Bool8, Enumerated, Flags
 from dissector.grammar.properties import PropertyRow, PropertyTag
 from dissector.grammar.xid import Xid
 

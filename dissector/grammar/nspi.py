@@ -9,31 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from construct import Construct, Container, Renamed
+from construct import Construct, Container, Renamed, this
 
-from dissector.grammar.base import (
-    I32,
-    U8,
-    U32,
-    Choice,
-    Count,
-    Counted,
-    Deferred,
-    Enumerated,
-    Fixed,
-    Flags,
-    Guid,
-    Labelled,
-    Layout,
-    Multi,
-    Present,
-    Rows,
-    Str8,
-    Str16,
-    When,
-    this,
-)  # fmt: skip
 from dissector.grammar.envelopes import BodyDef, RpcDef, body, operation
+from dissector.grammar.layouts import Choice, Count, Counted, Deferred, Fixed, Layout, Multi, Present, Rows, When
+from dissector.grammar.leaves import I32, U8, U32, Enumerated, Flags, Guid, Labelled, Str8, Str16
 from dissector.grammar.ndr import (
     N16,
     N32,

@@ -5,32 +5,12 @@ Those without a section of a protocol specification are in the Outlook MAPI refe
 
 from __future__ import annotations
 
-from construct import Renamed
+from construct import Renamed, this
 
-from dissector.grammar.base import (
-    I32,
-    U8,
-    U16,
-    U32,
-    Choice,
-    Count,
-    Data,
-    Enumerated,
-    Flags,
-    Guid,
-    Layout,
-    Rest,
-    Rows,
-    RowsToEnd,
-    Sized,
-    SizeOf,
-    Str8,
-    Str16,
-    When,
-    this,
-)
 from dissector.grammar.entryids import EntryId
 from dissector.grammar.forms import Chars, CharsOf, Either, MaybeEmpty, Padded, RowsUntil, RowsWithin
+from dissector.grammar.layouts import Choice, Count, Layout, Rows, RowsToEnd, Sized, SizeOf, When
+from dissector.grammar.leaves import I32, U8, U16, U32, Data, Enumerated, Flags, Guid, Rest, Str8, Str16
 from dissector.grammar.recurrence import Minutes
 
 

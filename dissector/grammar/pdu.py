@@ -15,35 +15,11 @@ import struct
 import uuid
 from typing import Any, NamedTuple
 
-from construct import Construct, Container, Int16ub, Int32ub
+from construct import Construct, Container, Int16ub, Int32ub, this
 
-from dissector.grammar.base import (
-    U8,
-    U16,
-    U32,
-    Choice,
-    Count,
-    Data,
-    Enumerated,
-    Fixed,
-    Flags,
-    GrammarError,
-    Guid,
-    Labelled,
-    Layout,
-    Multi,
-    Param,
-    Rest,
-    Rows,
-    Sized,
-    SizeOf,
-    Str8,
-    When,
-    WhenMore,
-    build,
-    read,
-    this,
-)
+from dissector.grammar.base import GrammarError, Param, build, read
+from dissector.grammar.layouts import Choice, Count, Fixed, Layout, Multi, Rows, Sized, SizeOf, When, WhenMore
+from dissector.grammar.leaves import U8, U16, U32, Data, Enumerated, Flags, Guid, Labelled, Rest, Str8
 from dissector.grammar.names import enum_name, guid_name
 from dissector.grammar.reading import parse, trace
 from dissector.node import Node, Severity, undecoded

@@ -13,9 +13,13 @@ from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from typing import Any
 
-from construct import Construct, Container, Renamed, evaluate
+from construct import Construct, Container, Renamed, evaluate, this
 
-from dissector.grammar.base import (
+from dissector.grammar.base import MalformedError, NoContextError, labeller_of, spec_of
+from dissector.grammar.forms import HasValue, MaybeEmpty, Nothing
+from dissector.grammar.ids import FolderId, MessageId
+from dissector.grammar.layouts import Choice, Counted, Deferred, Layout, Multi, Sized, SizeOf, Traced, When
+from dissector.grammar.leaves import (
     F32,
     F64,
     I16,
@@ -25,31 +29,15 @@ from dissector.grammar.base import (
     U16,
     U32,
     Bool8,
-    Choice,
-    Counted,
-    Deferred,
     Enumerated,
     ErrorCode,
     FileTime,
     Guid,
     Labelled,
-    Layout,
-    MalformedError,
-    Multi,
-    NoContextError,
     Rest,
-    Sized,
-    SizeOf,
     Str8,
     Str16,
-    Traced,
-    When,
-    labeller_of,
-    spec_of,
-    this,
-)  # fmt: skip
-from dissector.grammar.forms import HasValue, MaybeEmpty, Nothing
-from dissector.grammar.ids import FolderId, MessageId
+)
 from dissector.grammar.names import property_name, type_name
 from dissector.node import Summary
 

@@ -7,30 +7,11 @@ from __future__ import annotations
 
 import datetime
 
-from construct import Int16ub, Renamed
+from construct import Int16ub, Renamed, this
 
-from dissector.grammar.base import (
-    I32,
-    U8,
-    U16,
-    U32,
-    Choice,
-    Count,
-    Data,
-    Enumerated,
-    FileTime,
-    Flags,
-    Labelled,
-    Layout,
-    Rest,
-    Rows,
-    RowsToEnd,
-    Sized,
-    SizeOf,
-    When,
-    this,
-)
 from dissector.grammar.forms import ByMarks, Chars, CharsOf, Marked, Nothing, Nth, Outer, TextToEnd
+from dissector.grammar.layouts import Choice, Count, Layout, Rows, RowsToEnd, Sized, SizeOf, When
+from dissector.grammar.leaves import I32, U8, U16, U32, Data, Enumerated, FileTime, Flags, Labelled, Rest
 
 
 class _Minutes(Labelled):

@@ -7,24 +7,11 @@ definitions of [MS-OXOCFG] 2.2.6.1.2 (every number u32; search.py).
 
 from __future__ import annotations
 
-from construct import Construct, Renamed
+from construct import Construct, Renamed, this
 
-from dissector.grammar.base import (
-    U8,
-    U16,
-    U32,
-    Bool8,
-    Count,
-    Deferred,
-    Enumerated,
-    Flags,
-    Layout,
-    Present,
-    Rows,
-    When,
-    this,
-)
 from dissector.grammar.forms import ByFirst, HasValue, KindAndFlags
+from dissector.grammar.layouts import Count, Deferred, Layout, Present, Rows, When
+from dissector.grammar.leaves import U8, U16, U32, Bool8, Enumerated, Flags
 from dissector.grammar.properties import (
     AddressBookPropertyTag,
     AddressBookTaggedPropertyValue,

@@ -4,28 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from construct import Construct
+from construct import Construct, this
 
-from dissector.grammar.base import (
-    U8,
-    U16,
-    U32,
-    Choice,
-    Counted,
-    Enumerated,
-    Layout,
-    Rest,
-    Sized,
-    SizeOf,
-    Str8,
-    Str16,
-    StrIf,
-    Text,
-    When,
-    this,
-)  # fmt: skip
 from dissector.grammar.entryids import EntryId
 from dissector.grammar.forms import CodecOf, First, Given, KindAndFlags, MaybeEmpty, Nothing, Outer
+from dissector.grammar.layouts import Choice, Counted, Layout, Sized, SizeOf, StrIf, When
+from dissector.grammar.leaves import U8, U16, U32, Enumerated, Rest, Str8, Str16, Text
 from dissector.grammar.properties import PropertyRow
 
 TypedString = Layout(

@@ -6,29 +6,12 @@ is u32, text and binary values have a u16 byte count.
 
 from __future__ import annotations
 
-from construct import Renamed
+from construct import Renamed, this
 
-from dissector.grammar.base import (
-    U8,
-    U16,
-    U32,
-    Bool16,
-    Count,
-    Counted,
-    Data,
-    Flags,
-    Layout,
-    Multi,
-    Rows,
-    Sized,
-    SizeOf,
-    Str8,
-    Str16,
-    When,
-    this,
-)
 from dissector.grammar.entryids import EntryList
 from dissector.grammar.forms import Chars, Either, MaybeEmpty, Padded, RestBut
+from dissector.grammar.layouts import Count, Counted, Layout, Multi, Rows, Sized, SizeOf, When
+from dissector.grammar.leaves import U8, U16, U32, Bool16, Data, Flags, Str8, Str16
 from dissector.grammar.properties import FIXED, Encoding, tagged_value
 from dissector.grammar.restrictions import restriction
 

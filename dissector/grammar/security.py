@@ -5,28 +5,11 @@ A security descriptor points to its parts by offsets, in any order: see forms.Pl
 
 from __future__ import annotations
 
-from construct import BytesInteger
+from construct import BytesInteger, this
 
-from dissector.grammar.base import (
-    U8,
-    U16,
-    U32,
-    Choice,
-    Count,
-    Data,
-    Enumerated,
-    Flags,
-    Guid,
-    Layout,
-    Rest,
-    Rows,
-    Sized,
-    SizeOf,
-    When,
-    WhenMore,
-    this,
-)
 from dissector.grammar.forms import Placed
+from dissector.grammar.layouts import Choice, Count, Layout, Rows, Sized, SizeOf, When, WhenMore
+from dissector.grammar.leaves import U8, U16, U32, Data, Enumerated, Flags, Guid, Rest
 
 Sid = Layout(
     "Revision" / U8,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dissector.grammar.base import U8, U16, Count, Enumerated, Layout, Rows, this
+from construct import this
+
+from dissector.grammar.layouts import Count, Layout, Rows
+from dissector.grammar.leaves import U8, U16, Enumerated
 from dissector.grammar.properties import PropertyTag
 
 SortOrder = Layout(

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from construct import Construct
 
-from dissector.grammar.base import I16, I32, I64, U16, U32, U64, Enumerated, Flags
 from dissector.grammar.blobs import MULTIPLE_STRUCTURES, STRUCTURES
 from dissector.grammar.ids import ChangeNumber, FolderId, MessageId, ObjectIdField
+from dissector.grammar.leaves import I16, I32, I64, U16, U32, U64, Enumerated, Flags
 from dissector.grammar.names import property_tags
 
 if TYPE_CHECKING:

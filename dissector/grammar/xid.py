@@ -8,7 +8,8 @@ from typing import Any
 
 from construct import Construct, Container
 
-from dissector.grammar.base import MalformedError, RowsToEnd, read
+from dissector.grammar.base import MalformedError, read
+from dissector.grammar.layouts import RowsToEnd
 from dissector.model.pcl import Xid as XidValue
 from dissector.node import Severity
 

@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 from dissector.emsmdb.call import Call
-from dissector.grammar.base import filetime_text, labeller_of
+from dissector.grammar.base import labeller_of
+from dissector.grammar.leaves import filetime_text
 from dissector.grammar.names import enum_name, error_name, property_name
 from dissector.model.ids import ObjectId
 from dissector.node import Severity, Undecoded

@@ -17,11 +17,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dissector.emsmdb import buffers
-from dissector.grammar.base import GrammarError, Undecoded, build
+from dissector.grammar.base import GrammarError, build
 from dissector.grammar.names import error_name
 from dissector.grammar.reading import parse
 from dissector.grammar.rops import ROPS
 from dissector.grammar.rops.base import RopDef
+from dissector.node import Undecoded
 from dissector.source import ByteSource
 from replay.server import notify
 from replay.server.call import Call, Fields, Handler, TooSmallError

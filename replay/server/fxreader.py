@@ -7,6 +7,7 @@ are made when they end.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from dissector.grammar.elements import Element, ElementReader, Named
@@ -53,7 +54,7 @@ def plain(element: Element, codec: str) -> tuple[int, Any]:
     return (BINARY, bytes(value)) if kind in (BINARY, OBJECT) else (kind, value)
 
 
-class Frame:
+class Frame(ABC):
     """What the elements at hand belong to. end: the marker that closes it."""
 
     end = ""
@@ -61,17 +62,17 @@ class Frame:
     def __init__(self, reader: TransferTarget) -> None:
         self.reader = reader
 
-    def property(self, prop_id: int, kind: int, value: Any) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def property(self, prop_id: int, kind: int, value: Any) -> None: ...
 
-    def forget(self, prop_id: int) -> None:
+    def forget(self, prop_id: int) -> None:  # noqa: B027  (some frames hold nothing to forget)
         """MetaTagFXDelProp."""
 
     def marker(self, name: str) -> Frame:
         """The frame that a marker opens in this one."""
         raise RopError(FORMAT_ERROR)
 
-    def ended(self) -> None:
+    def ended(self) -> None:  # noqa: B027  (some frames leave nothing to do)
         """Its closing marker has come."""
 
 

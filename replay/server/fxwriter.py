@@ -10,8 +10,9 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from dissector.grammar.base import build, encode_text
+from dissector.grammar.base import build
 from dissector.grammar.fasttransfer import FASTTRANSFER_VALUES, MARKER, code_page_text
+from dissector.grammar.leaves import encode_text
 from replay.server import content as contents
 from replay.server import folders, messages
 from replay.server.content import Attachment, Content

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dissector.grammar.base import Undecoded, build
+from dissector.grammar.base import build
 from dissector.grammar.entryids import EntryId
+from dissector.node import Undecoded
 from replay.server.computed import View
 from replay.server.content import Content, Recipient
 from replay.server.errors import INVALID_PARAMETER, RopError

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dissector.grammar.base import Undecoded
+from dissector.node import Undecoded
 from replay.server.computed import View
 from replay.server.errors import INVALID_PARAMETER, TOO_COMPLEX, RopError
 from replay.server.properties import Large

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dissector.grammar.base import Param, Undecoded, build
+from dissector.grammar.base import Param, build
 from dissector.grammar.properties import PropertyRow, TaggedPropertyValue
+from dissector.node import Undecoded
 from replay.server.computed import View
 from replay.server.errors import NOT_ENOUGH_MEMORY, NOT_FOUND
 from replay.server.properties import Large

@@ -11,9 +11,10 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from dissector.grammar.base import Undecoded, build
+from dissector.grammar.base import build
 from dissector.grammar.reading import parse
 from dissector.grammar.restrictions import Restriction
+from dissector.node import Undecoded
 from replay.server import content as contents
 from replay.server import folders, messages
 from replay.server.computed import MessageView, View

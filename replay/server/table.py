@@ -5,11 +5,12 @@ A table is live: what it shows is worked out again when its source has changed, 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from dissector.grammar.base import Undecoded
+from dissector.node import Undecoded
 from replay.server import content as contents
 from replay.server import events, folders, messages, rows
 from replay.server.categories import Categories, HeadingView
@@ -84,23 +85,23 @@ class DeepView(View):
         return self.inner.subobjects(tag)
 
 
-class RowSource:
+class RowSource(ABC):
     """Where rows come from."""
 
     def folder_id(self) -> int:
         """The folder of a contents table."""
         raise NotImplementedError
 
+    @abstractmethod
     def generation(self) -> Hashable:
         """Something that is another value when the rows may have changed."""
-        raise NotImplementedError
 
-    def keys(self) -> list[int]:
-        raise NotImplementedError
+    @abstractmethod
+    def keys(self) -> list[int]: ...
 
+    @abstractmethod
     def views(self, keys: Sequence[int], ids: Iterable[int]) -> list[View]:
         """The rows behind keys, those properties at hand. A row that is gone is left out of no place: it is empty."""
-        raise NotImplementedError
 
     def concerns(self, event: Event) -> Sequence[int] | None:
         """The keys of rows that are others by an event; None where it has nothing to do with the table."""

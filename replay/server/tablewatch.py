@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dissector.grammar.base import Undecoded
+from dissector.node import Undecoded
 from replay.server.events import TABLE_MODIFIED, Event
 from replay.server.mailbox import unpack
 

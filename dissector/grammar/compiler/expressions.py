@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from construct import Construct
 from construct.expr import BinExpr, ExprMixin, Path, UniExpr, opnames
 
-from dissector.grammar.base import Deferred, Layout, Needed, Param
+from dissector.grammar.base import Needed, Param
+from dissector.grammar.layouts import Deferred, Layout
 
 if TYPE_CHECKING:
     from dissector.grammar.compiler.writer import Writer

@@ -12,7 +12,7 @@ from typing import Any
 
 from construct.expr import ExprMixin
 
-from dissector.grammar import base
+from dissector.grammar import leaves
 from dissector.grammar.compiler import runtime
 from dissector.grammar.compiler.expressions import Known, Unsupported
 from dissector.grammar.compiler.writer import Position, Writer
@@ -21,7 +21,7 @@ Rule = Callable[[Writer, Any], str]
 
 
 def key_of(con: Any) -> str:
-    """'base._Guid._parse': the function that reads a construct."""
+    """'leaves._Guid._parse': the function that reads a construct."""
     function = type(con)._parse
     return f"{function.__module__.removeprefix('dissector.grammar.')}.{function.__qualname__}"
 
@@ -123,8 +123,8 @@ def rest_but(w: Writer, con: Any) -> str:
 
 
 def decoded(con: Any, raw: str) -> str:
-    """Source text of the str of some bytes, as a base.Text decodes it."""
-    if type(con).encoding is not base.Text.encoding:
+    """Source text of the str of some bytes, as a leaves.Text decodes it."""
+    if type(con).encoding is not leaves.Text.encoding:
         raise Unsupported("text with an encoding of its own")
     if con.codec == "utf-16-le":
         return f"utf_16({raw})"
@@ -248,12 +248,12 @@ LEAVES: dict[str, Rule] = {
     "construct.core.FormatField._parse": format_field,
     "construct.core.BytesInteger._parse": bytes_integer,
     "construct.core.Subconstruct._parse": transparent,
-    "base._Bool._parse": boolean,
-    "base._Float._parse": floating,
-    "base._Guid._parse": guid,
-    "base.Data._parse": opaque,
-    "base._Rest._parse": rest,
-    "base.Text._parse": terminated,
+    "leaves._Bool._parse": boolean,
+    "leaves._Float._parse": floating,
+    "leaves._Guid._parse": guid,
+    "leaves.Data._parse": opaque,
+    "leaves._Rest._parse": rest,
+    "leaves.Text._parse": terminated,
     "forms._Nothing._parse": nothing,
     "forms.Chars._parse": chars,
     "forms.Padded._parse": padded,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from construct import Construct, ConstructError
 
-from dissector.grammar.base import Multi, labeller_of
+from dissector.grammar.base import labeller_of
 from dissector.grammar.compiler.expressions import Unsupported
 from dissector.grammar.compiler.leaves import is_leaf
 from dissector.grammar.compiler.runtime import Anomaly, ascending, xid_or_none
@@ -27,6 +27,7 @@ from dissector.grammar.fasttransfer import (
     CountedText,
     PropValue,
 )
+from dissector.grammar.layouts import Multi
 from dissector.grammar.xid import SizedXid
 from dissector.node import Summary, Undecoded
 

@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from dissector.grammar import base
-from dissector.grammar.base import MAX_DEPTH, Traced, When
 from dissector.grammar.compiler.calls import called, impossible, not_wanted, section
 from dissector.grammar.compiler.expressions import Known, Scope, Unsupported, looks_outside, text_of
 from dissector.grammar.compiler.leaves import LEAVES, MAYBE_EMPTY, is_leaf, key_of, number_format, read_leaf
 from dissector.grammar.compiler.tables import ByKey, ByMark
 from dissector.grammar.compiler.values import column_values, fixed_columns, property_tag, property_value, value_of
 from dissector.grammar.compiler.writer import Target, Text, Writer
+from dissector.grammar.layouts import MAX_DEPTH, Choice, Traced, When
 
 Rule = Callable[[Writer, Any, Target, bool], str]
 
@@ -123,8 +122,8 @@ def _ahead(w: Writer, con: Any) -> str:
 
 
 CONDITIONS: Mapping[str, Callable[[Writer, Any], Any]] = {
-    "dissector.grammar.base.When.absent": _holds,
-    "dissector.grammar.base.WhenMore.absent": _more,
+    "dissector.grammar.layouts.When.absent": _holds,
+    "dissector.grammar.layouts.WhenMore.absent": _more,
     "dissector.grammar.forms.WhenAhead.absent": _ahead,
 }
 """What has to hold for a field to be there."""
@@ -135,7 +134,7 @@ def inner(w: Writer, con: Any, target: Target, want: bool) -> str:
 
 
 def choice(w: Writer, con: Any, target: Target, want: bool) -> str:
-    if type(con).choose is not base.Choice.choose:
+    if type(con).choose is not Choice.choose:
         raise Unsupported(f"{type(con).__qualname__} chooses in a way of its own")
     key = w.expression(con.key)
     if isinstance(key, Known):
@@ -379,13 +378,13 @@ def rows_until(w: Writer, con: Any, target: Target, want: bool) -> str:
 def takes_bytes(con: Any) -> bool:
     """Whether a construct always reads at least one byte (False: not known)."""
     key = key_of(con)
-    if key == "base.Layout._parse":
+    if key == "layouts.Layout._parse":
         return any(field.optional is None and takes_bytes(field.subcon) for field in con.subcons)
     if LEAVES.get(key) is LEAVES["construct.core.Subconstruct._parse"]:
         return takes_bytes(con.subcon)
     return key in (
-        "construct.core.FormatField._parse", "base._Guid._parse", "base.Text._parse", "base._Bool._parse",
-        "base.Counted._parse", "base.Multi._parse", "forms.ByFirst._parse", "ids._ObjectId._parse",
+        "construct.core.FormatField._parse", "leaves._Guid._parse", "leaves.Text._parse", "leaves._Bool._parse",
+        "layouts.Counted._parse", "layouts.Multi._parse", "forms.ByFirst._parse", "ids._ObjectId._parse",
         "ids._LongTermId._parse", "xid._SizedXid._parse", "fasttransfer.CountedText._parse",
     )  # fmt: skip
 
@@ -498,15 +497,15 @@ def given(w: Writer, con: Any, target: Target, want: bool) -> str:
 
 
 RULES: dict[str, Rule] = {
-    "base.Layout._parse": layout,
-    "base.When._parse": inner,
-    "base.Choice._parse": choice,
-    "base.Rows._parse": rows,
-    "base.RowsToEnd._parse": rows_to_end,
-    "base.Sized._parse": sized,
-    "base.Deferred._parse": deferred,
-    "base.Counted._parse": counted,
-    "base.Multi._parse": multi,
+    "layouts.Layout._parse": layout,
+    "layouts.When._parse": inner,
+    "layouts.Choice._parse": choice,
+    "layouts.Rows._parse": rows,
+    "layouts.RowsToEnd._parse": rows_to_end,
+    "layouts.Sized._parse": sized,
+    "layouts.Deferred._parse": deferred,
+    "layouts.Counted._parse": counted,
+    "layouts.Multi._parse": multi,
     "forms.ByFirst._parse": by_first,
     "forms.ByMarks._parse": by_marks,
     "forms.MaybeEmpty._parse": maybe_empty,

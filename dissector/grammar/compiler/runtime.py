@@ -12,8 +12,9 @@ from typing import Any
 
 from construct import Container
 
-from dissector.grammar.base import Needed, Tracer, contexts, decode_text
+from dissector.grammar.base import Needed, Tracer, contexts
 from dissector.grammar.compiler.rows import MADE, Row
+from dissector.grammar.leaves import decode_text
 from dissector.model.ids import LongTermId, ObjectId
 from dissector.model.pcl import Xid
 from dissector.node import Node
@@ -137,7 +138,7 @@ def ascending(xids: Sequence[bytes]) -> None:
 
 
 def not_a_number(number: float, raw: bytes, kind: str) -> float | bytes:
-    """A NaN, or its bytes where it does not build back to them (base._Float)."""
+    """A NaN, or its bytes where it does not build back to them (leaves._Float)."""
     return number if struct.pack(f"<{kind}", number) == raw else raw
 
 
@@ -151,14 +152,14 @@ def has_ascii_inside(codec: str) -> bool:
 
 
 def text(raw: bytes, codec: str) -> str | bytes:
-    """As base.decode_text; most text is ASCII."""
+    """As leaves.decode_text; most text is ASCII."""
     if raw.isascii() and has_ascii_inside(codec):
         return raw.decode("ascii")
     return decode_text(raw, codec)
 
 
 def utf_16(raw: bytes) -> str | bytes:
-    """As base.decode_text for UTF-16LE: with surrogates let through, all that decodes encodes to the same bytes."""
+    """As leaves.decode_text for UTF-16LE: with surrogates let through, all that decodes encodes to the same bytes."""
     try:
         return utf_16_le_decode(raw, "surrogatepass", True)[0]  # an eighth of the cost of bytes.decode
     except UnicodeError:

@@ -11,9 +11,10 @@ from typing import Any
 
 from construct import Construct, Container
 
-from dissector.grammar.base import Traced, labeller_of, spec_of
+from dissector.grammar.base import labeller_of, spec_of
 from dissector.grammar.compiler import units
 from dissector.grammar.compiler.runtime import Anomaly, interpret, interpret_rows
+from dissector.grammar.layouts import Traced
 from dissector.grammar.properties import ColumnValues, Encoding
 
 Function = Callable[..., Any]

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from dissector.grammar.base import Traced, labeller_of, spec_of
+from dissector.grammar.base import labeller_of, spec_of
 from dissector.grammar.compiler.expressions import (
     Known,
     Scope,
@@ -27,6 +27,7 @@ from dissector.grammar.compiler.expressions import (
     text_of,
 )  # fmt: skip
 from dissector.grammar.compiler.rows import Begin, Call, End, Form, Item, Leaf, Leaves, Number, Place, Slot
+from dissector.grammar.layouts import Traced
 
 
 class Position(NamedTuple):

@@ -11,23 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import FrameType
 
-from construct import Construct, Renamed
+from construct import Construct, Renamed, this
 
-from dissector.grammar.base import (
-    U8,
-    U16,
-    Count,
-    Data,
-    Enumerated,
-    ErrorCode,
-    Fixed,
-    Layout,
-    Rows,
-    Sized,
-    SizeOf,
-    When,
-    this,
-)  # fmt: skip
+from dissector.grammar.layouts import Count, Fixed, Layout, Rows, Sized, SizeOf, When
+from dissector.grammar.leaves import U8, U16, Data, Enumerated, ErrorCode
 
 SUCCESS = 0
 NULL_DESTINATION = 0x00000503

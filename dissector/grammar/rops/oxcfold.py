@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from dissector.grammar.base import (
-    U8,
-    U16,
-    U32,
-    Bool8,
-    Count,
-    Enumerated,
-    Fixed,
-    Flags,
-    Present,
-    Rows,
-    Str8,
-    StrIf,
-    When,
-    this,
-)
+from construct import this
+
 from dissector.grammar.ids import FolderId, MessageId
+from dissector.grammar.layouts import Count, Fixed, Present, Rows, StrIf, When
+from dissector.grammar.leaves import U8, U16, U32, Bool8, Enumerated, Flags, Str8
 from dissector.grammar.restrictions import Restriction
 from dissector.grammar.rops.base import NULL_DESTINATION, RopDef, counted, rop, sized_unless_empty
 

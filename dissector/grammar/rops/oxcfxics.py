@@ -6,27 +6,11 @@ is joined per context before it is parsed. The root of a stream follows from the
 
 from __future__ import annotations
 
-from dissector.grammar.base import (
-    U8,
-    U16,
-    U32,
-    Bool8,
-    Choice,
-    Counted,
-    Enumerated,
-    Fixed,
-    Flags,
-    Guid,
-    Labelled,
-    Layout,
-    Multi,
-    Rows,
-    RowsToEnd,
-    SizeOf,
-    When,
-    this,
-)  # fmt: skip
+from construct import this
+
 from dissector.grammar.ids import FolderId, GlobalCounter, LongTermId, MessageId
+from dissector.grammar.layouts import Choice, Counted, Fixed, Layout, Multi, Rows, RowsToEnd, SizeOf, When
+from dissector.grammar.leaves import U8, U16, U32, Bool8, Enumerated, Flags, Guid, Labelled
 from dissector.grammar.names import type_name
 from dissector.grammar.properties import PropertyTag, PropertyValue, TaggedPropertyValue
 from dissector.grammar.restrictions import Restriction

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from dissector.grammar.base import (
-    U8,
-    U16,
-    U32,
-    Bool8,
-    Count,
-    Data,
-    Enumerated,
-    Fixed,
-    Flags,
-    Needed,
-    Param,
-    Present,
-    Rows,
-    When,
-    this,
-)
+from construct import this
+
+from dissector.grammar.base import Needed, Param
 from dissector.grammar.ids import FolderId, MessageId
+from dissector.grammar.layouts import Count, Fixed, Present, Rows, When
+from dissector.grammar.leaves import U8, U16, U32, Bool8, Data, Enumerated, Flags
 from dissector.grammar.properties import PropertyTag
 from dissector.grammar.rops.base import RopDef, counted, rop
 from dissector.grammar.rops.oxcstor import PRIVATE

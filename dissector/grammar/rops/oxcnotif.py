@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dissector.grammar.base import U8, U16, U32, Bool8, Fixed, Flags, When, this
+from construct import this
+
 from dissector.grammar.ids import FolderId, MessageId
+from dissector.grammar.layouts import Fixed, When
+from dissector.grammar.leaves import U8, U16, U32, Bool8, Flags
 from dissector.grammar.notifications import NotificationData
 from dissector.grammar.rops.base import RopDef, response_only, rop
 

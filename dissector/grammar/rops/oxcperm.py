@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dissector.grammar.actions import PermissionData
-from dissector.grammar.base import U8, Flags
+from dissector.grammar.leaves import U8, Flags
 from dissector.grammar.rops.base import RopDef, counted, rop
 
 MODIFY_PERMISSIONS = rop(

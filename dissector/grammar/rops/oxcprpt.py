@@ -6,25 +6,11 @@ The row of RopGetPropertiesSpecific carries values without tags: those of the ma
 
 from __future__ import annotations
 
-from dissector.grammar.base import (
-    I64,
-    U8,
-    U16,
-    U32,
-    U64,
-    Bool8,
-    Bool16,
-    Count,
-    Enumerated,
-    Flags,
-    Guid,
-    Param,
-    Present,
-    Rows,
-    SizeOf,
-    When,
-    this,
-)  # fmt: skip
+from construct import this
+
+from dissector.grammar.base import Param
+from dissector.grammar.layouts import Count, Present, Rows, SizeOf, When
+from dissector.grammar.leaves import I64, U8, U16, U32, U64, Bool8, Bool16, Enumerated, Flags, Guid
 from dissector.grammar.properties import PropertyName, PropertyProblem, PropertyRow, PropertyTag, TaggedPropertyValue
 from dissector.grammar.rops.base import NULL_DESTINATION, RopDef, counted, counted_bytes, rop
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 
-from construct import Construct
+from construct import Construct, this
 
-from dissector.grammar.base import U8, U16, U32, Count, Deferred, Enumerated, Fixed, Layout, Rows, RowsToEnd, this
 from dissector.grammar.forms import ByFirst, ToEnd
+from dissector.grammar.layouts import Count, Deferred, Fixed, Layout, Rows, RowsToEnd
+from dissector.grammar.leaves import U8, U16, U32, Enumerated
 from dissector.grammar.rops.base import RopDef, counted_bytes, response_only, rop
 
 

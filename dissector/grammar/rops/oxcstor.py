@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from dissector.grammar.base import (
-    U8,
-    U16,
-    U32,
-    Bool8,
-    Choice,
-    Count,
-    Data,
-    Enumerated,
-    FileTime,
-    Fixed,
-    Flags,
-    Guid,
-    Layout,
-    Needed,
-    Present,
-    Rows,
-    Sized,
-    SizeOf,
-    Str8,
-    When,
-    this,
-)
+from construct import this
+
+from dissector.grammar.base import Needed
 from dissector.grammar.ids import FolderId, LongTermId, ObjectIdField
+from dissector.grammar.layouts import Choice, Count, Fixed, Layout, Present, Rows, Sized, SizeOf, When
+from dissector.grammar.leaves import U8, U16, U32, Bool8, Data, Enumerated, FileTime, Flags, Guid, Str8
 from dissector.grammar.properties import PropertyRow
 from dissector.grammar.rops.base import WRONG_SERVER, RopDef, counted, counted_bytes, rop
 

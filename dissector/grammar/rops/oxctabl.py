@@ -6,8 +6,12 @@ Param "columns". Where the capture did not show them, the row is NO_CONTEXT.
 
 from __future__ import annotations
 
-from dissector.grammar.base import I32, U8, U16, U32, Bool8, Count, Enumerated, Flags, Param, Present, Rows, When, this
+from construct import this
+
+from dissector.grammar.base import Param
 from dissector.grammar.ids import ObjectIdField
+from dissector.grammar.layouts import Count, Present, Rows, When
+from dissector.grammar.leaves import I32, U8, U16, U32, Bool8, Enumerated, Flags
 from dissector.grammar.properties import PropertyRow, PropertyTag
 from dissector.grammar.restrictions import Restriction
 from dissector.grammar.rops.base import RopDef, counted, counted_bytes, rop, sized_unless_empty

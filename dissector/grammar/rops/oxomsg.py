@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from dissector.grammar.base import (
-    U8,
-    U16,
-    U32,
-    Bool8,
-    Count,
-    Enumerated,
-    Fixed,
-    Flags,
-    Rows,
-    Sized,
-    SizeOf,
-    Str8,
-    When,
-    WhenMore,
-    this,
-)
+from construct import this
+
 from dissector.grammar.ids import FolderId, MessageId
+from dissector.grammar.layouts import Count, Fixed, Rows, Sized, SizeOf, When, WhenMore
+from dissector.grammar.leaves import U8, U16, U32, Bool8, Enumerated, Flags, Str8
 from dissector.grammar.properties import TaggedPropertyValue
 from dissector.grammar.rops.base import RopDef, counted_bytes, rop
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dissector.grammar.actions import RuleData
-from dissector.grammar.base import U8, Flags
 from dissector.grammar.entryids import EntryId
+from dissector.grammar.leaves import U8, Flags
 from dissector.grammar.rops.base import RopDef, counted, rop, sized_unless_empty
 
 MODIFY_RULES = rop(

@@ -5,7 +5,8 @@ Three have a layout that one source alone gives (note says so); the others have 
 
 from __future__ import annotations
 
-from dissector.grammar.base import Bool8, Guid, Present, Str8
+from dissector.grammar.layouts import Present
+from dissector.grammar.leaves import Bool8, Guid, Str8
 from dissector.grammar.rops.base import RopDef, rop, unpublished
 from dissector.grammar.rops.oxcfold import REPLICA_SERVERS
 

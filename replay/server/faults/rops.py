@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 
 from dissector.grammar.names import error_code
@@ -25,7 +26,7 @@ IMPORTS = tuple(
 )  # fmt: skip
 
 
-class _OfBuffers(Fault):
+class _OfBuffers(Fault, ABC):
     """A fault of RopFastTransferSourceGetBuffer."""
 
     chance = "RopFastTransferSourceGetBuffer"
@@ -37,8 +38,8 @@ class _OfBuffers(Fault):
         source = call.get(TransferSource)
         return self.damage(source) if self.happens() else handler(call)
 
-    def damage(self, source: TransferSource) -> Fields:
-        raise NotImplementedError
+    @abstractmethod
+    def damage(self, source: TransferSource) -> Fields: ...
 
 
 @fault

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -20,7 +21,7 @@ DOWNLOAD = grammar.SYNCHRONIZATION_CONFIGURE.rop_id
 COLLECTOR = grammar.OPEN_COLLECTOR.rop_id
 
 
-class _OfDownloads(Fault):
+class _OfDownloads(Fault, ABC):
     """A fault of the choices that a download makes."""
 
     chance = "download"
@@ -38,8 +39,8 @@ class _OfDownloads(Fault):
             context.choices = self.make(context)
         return fields
 
-    def make(self, context: SyncDownload) -> Choices:
-        raise NotImplementedError
+    @abstractmethod
+    def make(self, context: SyncDownload) -> Choices: ...
 
 
 class _OfState(_OfDownloads, Choices):

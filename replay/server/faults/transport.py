@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ TICK = 0.05
 """Seconds between looks at whether the server or the client has ended."""
 
 
-class _OfExecute(Fault):
+class _OfExecute(Fault, ABC):
     chance = "Execute request"
 
     def application(self, server: Server, inner: ASGIApp) -> ASGIApp:
@@ -38,8 +39,8 @@ class _OfExecute(Fault):
 
         return application
 
-    async def damage(self, server: Server, inner: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def damage(self, server: Server, inner: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 def context_cookie(scope: Scope) -> str:

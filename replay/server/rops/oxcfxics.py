@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dissector.grammar.base import Undecoded
 from dissector.grammar.rops import oxcfxics as grammar
 from dissector.model.pcl import Xid
+from dissector.node import Undecoded
 from replay.server import messages, upload
 from replay.server.call import Call, Fields, TooSmallError
 from replay.server.download import CONTENTS, HIERARCHY, RESERVED, SyncDownload

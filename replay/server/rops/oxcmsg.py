@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dissector.grammar.base import Param, Undecoded, build
+from dissector.grammar.base import Param, build
 from dissector.grammar.names import codec_name
 from dissector.grammar.rops import oxcmsg as grammar
 from dissector.grammar.rows import OpenRecipientRow, ReadRecipientRow
+from dissector.node import Undecoded
 from replay.server import content as contents
 from replay.server import folders, messages, recipients
 from replay.server.call import Call, Fields, TooSmallError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from dissector.grammar.base import Undecoded
 from dissector.grammar.rops import oxctabl as grammar
+from dissector.node import Undecoded
 from replay.server import rows
 from replay.server.call import Call, Fields, TooSmallError
 from replay.server.categories import Categories, packed_state, sorting_of, unpacked_state

@@ -10,7 +10,7 @@ import pytest
 from dissector.diagnose.compare import ABSENT, ANSWER, CONTENT, FORM, REQUEST, VALUE, Difference, Side, compare, gather
 from dissector.pipeline import dissect
 from tests.conftest import ROOT
-from tests.dissector.diagnose import bad, edit
+from tests.dissector.diagnose import bad_syncs, edit, recordings
 from tests.dissector.diagnose.edit import Tape
 
 BUNDLED = sorted((ROOT / "captures").glob("*.pcap"))
@@ -51,14 +51,14 @@ def test_other_ids_handles_and_times_are_no_difference(
 
 
 def test_another_answer_weighs_most(tmp_path: Path) -> None:
-    found = against(bad.refused(), tmp_path)
+    found = against(bad_syncs.refused(), tmp_path)
     assert (found[0].weight, found[0].what) == (ANSWER, "RopSynchronizationImportReadStateChanges")
     assert (found[0].a, found[0].b) == ("ecSuccess", "ecNotFound")
     assert [one.weight for one in found] == sorted((one.weight for one in found), reverse=True)
 
 
 def test_messages_that_do_not_come(tmp_path: Path) -> None:
-    found = against(bad.aborted(), tmp_path)
+    found = against(bad_syncs.aborted(), tmp_path)
     assert found[0].path == "complete"
     absent = [one.path for one in found if one.weight == ABSENT]
     assert absent == ["full 'Replaced by ICS upload'", "full 'view'", "full 'IPM.Configuration.Test'"]
@@ -67,7 +67,7 @@ def test_messages_that_do_not_come(tmp_path: Path) -> None:
 
 def test_a_version_that_was_made_from_another(tmp_path: Path) -> None:
     """The client's change list names 0x50 where it named 0x6D: both known by then."""
-    found = against(bad.conflict(), tmp_path)
+    found = against(bad_syncs.conflict(), tmp_path)
     assert {one.what for one in found} == {
         "RopSynchronizationImportMessageChange", "synchronization: upload contents Inbox",
     }  # fmt: skip
@@ -76,7 +76,7 @@ def test_a_version_that_was_made_from_another(tmp_path: Path) -> None:
 
 
 def test_a_property_that_is_not_sent(tmp_path: Path) -> None:
-    made = bad.edited(bad.without(("PidTagImportance",)), bad.contents)
+    made = recordings.edited(recordings.without(("PidTagImportance",)), recordings.contents)
     found = against(made, tmp_path, "contents-incremental")
     (one,) = [one for one in found if one.weight == CONTENT]
     assert (one.path, one.a, one.b, one.times) == ("PidTagImportance", "sent", "not sent", 4)
@@ -84,7 +84,9 @@ def test_a_property_that_is_not_sent(tmp_path: Path) -> None:
 
 
 def test_a_state_that_does_not_move(tmp_path: Path) -> None:
-    found = against(bad.final(0, bad.contents, CnsetRead=bad.ids((1, 0x60))), tmp_path, "contents-incremental")
+    found = against(
+        recordings.final(0, recordings.contents, CnsetRead=recordings.ids((1, 0x60))), tmp_path, "contents-incremental"
+    )
     one = next(one for one in found if one.path == "state")
     assert "CnsetRead grows" in one.a
     assert "CnsetRead stays" in one.b
@@ -99,7 +101,7 @@ def test_who_is_compared() -> None:
 def test_a_session_without_a_counterpart_is_one_difference(tmp_path: Path) -> None:
     """The other capture has a session more, before the one that is alike."""
     tape = Tape(UPLOAD)
-    other = [bad.repeated(call) for call in [*tape.calls[:4], tape.calls[-1]]]
+    other = [edit.repeated(call) for call in [*tape.calls[:4], tape.calls[-1]]]
     for call in other:
         call.connection = 7
         for head in (call.request_head, call.response_head or []):
@@ -125,6 +127,6 @@ def test_columns_of_tables_by_name(tmp_path: Path) -> None:
 
 
 def test_values_in_words(tmp_path: Path) -> None:
-    made = bad.edited(bad.of_message(0x3000F, bad.with_value(0x00170003, 2)), bad.contents)
+    made = recordings.edited(recordings.of_message(0x3000F, recordings.with_value(0x00170003, 2)), recordings.contents)
     one = next(one for one in against(made, tmp_path, "contents-incremental") if one.weight == VALUE)
     assert (one.path, one.a, one.b) == ("PidTagImportance", "1", "2")

@@ -10,7 +10,7 @@ from dissector.diagnose.life import Event, Life, lives
 from dissector.pipeline import dissect
 from dissector.session.sync import records
 from tests.conftest import ROOT
-from tests.dissector.diagnose import bad
+from tests.dissector.diagnose import bad_syncs, recordings
 from tests.dissector.diagnose.edit import Tape
 
 UPLOAD = ROOT / "captures" / "upload-session.pcap"
@@ -60,7 +60,7 @@ def test_moved_and_marked() -> None:
 
 
 def test_resent_by_the_server(tmp_path: Path) -> None:
-    (event,) = told(bad.sent_again(), "0x3000F", tmp_path)
+    (event,) = told(bad_syncs.sent_again(), "0x3000F", tmp_path)
     assert (event.what, event.bad) == ("sent again", True)
     assert event.why == [
         "its change number 0x6C is in the uploaded MetaTagCnsetSeen: the server should not have sent it"
@@ -70,13 +70,13 @@ def test_resent_by_the_server(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tape", "why"),
     [
-        (bad.not_taken, "the very same version came with #1: the client came back with the state from before #1"),
-        (bad.bootstrap, "the very same version came with #1: the client started over from nothing"),
+        (bad_syncs.not_taken, "the very same version came with #1: the client came back with the state from before #1"),
+        (bad_syncs.bootstrap, "the very same version came with #1: the client started over from nothing"),
     ],
 )
 def test_resent_for_the_client(tape: object, why: str, tmp_path: Path) -> None:
     made: Tape = tape()  # type: ignore[operator]
-    wanted = "0x3000F" if tape is bad.not_taken else "0xF"
+    wanted = "0x3000F" if tape is bad_syncs.not_taken else "0xF"
     first, second = told(made, wanted, tmp_path)
     assert not first.bad
     assert why in second.why
@@ -93,9 +93,9 @@ def test_skipped_because_the_client_has_it() -> None:
 
 def test_skipped_for_the_flags(tmp_path: Path) -> None:
     """The second synchronization asks for no FAI messages, and the client does not have the latest version."""
-    tape = bad.contents()
+    tape = recordings.contents()
     tape.change("RopSynchronizationConfigure", 1, SynchronizationFlags=0x0029)
-    tape.upload_state(1, {"MetaTagCnsetSeenFAI": bad.ids((1, 0x55))})
+    tape.upload_state(1, {"MetaTagCnsetSeenFAI": recordings.ids((1, 0x55))})
     events = told(tape, "0x30035", tmp_path)
     assert events[1].what == "not sent"
     assert events[1].why == [
@@ -104,15 +104,15 @@ def test_skipped_for_the_flags(tmp_path: Path) -> None:
 
 
 def test_skipped_without_a_reason(tmp_path: Path) -> None:
-    tape = bad.contents()
-    tape.upload_state(1, {"MetaTagCnsetSeen": bad.ids((1, 0x6B), (0x6D, 0x6E))})
+    tape = recordings.contents()
+    tape.upload_state(1, {"MetaTagCnsetSeen": recordings.ids((1, 0x6B), (0x6D, 0x6E))})
     events = told(tape, "0x3000F", tmp_path)
     assert (events[1].what, events[1].bad) == ("not sent", True)
     assert "0x6C is not in the uploaded MetaTagCnsetSeen, and nothing filters it" in events[1].why[0]
 
 
 def test_in_conflict(tmp_path: Path) -> None:
-    events = told(bad.conflict(), "0x30034", tmp_path)
+    events = told(bad_syncs.conflict(), "0x30034", tmp_path)
     assert events[1].why == [
         "against #1: neither change list includes the other: a conflict",
         "resolved: taken; the client wrote last and wins",
@@ -121,7 +121,7 @@ def test_in_conflict(tmp_path: Path) -> None:
 
 
 def test_refused_as_a_conflict(tmp_path: Path) -> None:
-    events = told(bad.conflict(0x80040802, 0x40), "0x30034", tmp_path)
+    events = told(bad_syncs.conflict(0x80040802, 0x40), "0x30034", tmp_path)
     assert events[1].what == "uploaded, refused"
     assert any("FailOnConflict" in one for one in events[1].why)
 
@@ -132,9 +132,9 @@ def test_nothing_of_that_name() -> None:
 
 GUID = "00000001-18a5-6f7b-bcdc-ea1ed03c5657"
 NAMED = {
-    "resent": (bad.sent_again, "Changed subject", 0x3000F, "sent again", "the server should not have sent it"),
-    "skipped": (bad.contents, "Changed subject", 0x3000F, "not sent", "the client has this version"),
-    "in conflict": (bad.conflict, "Replaced by ICS", 0x30034, "uploaded, taken", "a conflict"),
+    "resent": (bad_syncs.sent_again, "Changed subject", 0x3000F, "sent again", "the server should not have sent it"),
+    "skipped": (recordings.contents, "Changed subject", 0x3000F, "not sent", "the client has this version"),
+    "in conflict": (bad_syncs.conflict, "Replaced by ICS", 0x30034, "uploaded, taken", "a conflict"),
 }
 
 
@@ -144,7 +144,7 @@ def test_the_reason_however_the_message_is_named(case: str, kind: str, tmp_path:
     make, subject, counter, what, why = NAMED[case]
     wanted = {
         "id": f"0x{counter:X}", "long id": f"0001-{counter:012x}", "source key": f"{GUID}-{counter:012X}",
-        "bytes of the source key": bad.gid(counter).to_bytes().hex(), "subject": subject,
+        "bytes of the source key": recordings.gid(counter).to_bytes().hex(), "subject": subject,
     }[kind]  # fmt: skip
     found = lives_of(make().write(tmp_path / "named.pcap"), wanted)
     (life,) = [one for one in found if any(id_[1] == counter for id_ in one.ids)]

@@ -11,12 +11,13 @@ import pytest
 from dissector.diagnose import RULES, Finding, Severity, diagnose
 from dissector.diagnose.imports import REFUSALS
 from dissector.errors import DissectorError
+from dissector.model.pcl import Xid
 from dissector.pipeline import dissect
 from dissector.verify import Report, verify_exchange
 from dissector.views.rows import rows_of
 from tests import diagnosis_page
 from tests.conftest import ROOT, captures_in, shared
-from tests.dissector.diagnose import bad
+from tests.dissector.diagnose import bad, bad_calls, bad_syncs, edit, recordings
 from tests.dissector.diagnose.edit import Tape
 
 HEALTHY = [*sorted((ROOT / "captures").glob("*.pcap")), *captures_in("gromox", "real")]
@@ -67,13 +68,13 @@ def test_a_rop_that_failed(rop: str, code: int, severity: Severity, tmp_path: Pa
 def failed(rop: str, code: int) -> Tape:
     """A capture that ends with a ROP that failed."""
     elsewhere = {"LogonFlags": 1, "ServerName": b"/o=ExampleOrg/cn=other"} if code == 0x478 else {}
-    tape = bad.failing(bad.first_only(), rop, code, **elsewhere)
+    tape = recordings.failing(recordings.first_only(), rop, code, **elsewhere)
     del tape.calls[tape.place(rop) + 1 :]
     return tape
 
 
 def test_findings_about_calls_cite_the_protocol_that_carried_them(tmp_path: Path) -> None:
-    over_http = next(one for one in findings_of(bad.silent, tmp_path) if one.rule == "never-answered")
+    over_http = next(one for one in findings_of(bad_calls.silent, tmp_path) if one.rule == "never-answered")
     assert over_http.spec == "MS-OXCMAPIHTTP 3.1.7"
     for one in RULES.values():
         if one.rpc_spec:
@@ -211,7 +212,7 @@ def findings_of(make: Callable[[], Tape], folder: Path) -> list[Finding]:
 
 @pytest.mark.parametrize("code", REFUSALS, ids=hex)
 def test_every_refusal_is_explained(code: int, tmp_path: Path) -> None:
-    findings = [one for one in findings_of(lambda: bad.refused(code), tmp_path) if one.rule == "import-refused"]
+    findings = [one for one in findings_of(lambda: bad_syncs.refused(code), tmp_path) if one.rule == "import-refused"]
     (one,) = findings
     known = REFUSALS[code]
     assert known.meaning in one.message
@@ -220,7 +221,7 @@ def test_every_refusal_is_explained(code: int, tmp_path: Path) -> None:
 
 
 def test_a_conflict_that_was_refused(tmp_path: Path) -> None:
-    findings = findings_of(lambda: bad.conflict(0x80040802, 0x40), tmp_path)
+    findings = findings_of(lambda: bad_syncs.conflict(0x80040802, 0x40), tmp_path)
     (one,) = [one for one in findings if one.rule == "conflict"]
     assert "as the client asked (FailOnConflict)" in one.evidence["resolved"]
     assert [one.rule for one in findings if not one.is_note] == ["import-refused", "conflict"]
@@ -229,42 +230,42 @@ def test_a_conflict_that_was_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("xids", "trouble"),
     [
-        ([bad.gid(0x6C), bad.gid(0x6C)], "one namespace comes twice"),
-        ([bad.Xid(bad.CLIENT, b"\x01\x02\x03\x04"), bad.gid(0x6C)], ""),
-        ([bad.gid(0x6C), bad.Xid(bad.CLIENT, b"\x01\x02\x03\x04")], "not in ascending order"),
+        ([recordings.gid(0x6C), recordings.gid(0x6C)], "one namespace comes twice"),
+        ([Xid(bad_syncs.CLIENT, b"\x01\x02\x03\x04"), recordings.gid(0x6C)], ""),
+        ([recordings.gid(0x6C), Xid(bad_syncs.CLIENT, b"\x01\x02\x03\x04")], "not in ascending order"),
         ([], "its own change key is not in it"),
     ],
 )
-def test_change_lists(xids: list[bad.Xid], trouble: str, tmp_path: Path) -> None:
-    findings = [one for one in findings_of(lambda: bad.change_list(*xids), tmp_path) if one.rule == "pcl-broken"]
+def test_change_lists(xids: list[Xid], trouble: str, tmp_path: Path) -> None:
+    findings = [one for one in findings_of(lambda: bad_syncs.change_list(*xids), tmp_path) if one.rule == "pcl-broken"]
     assert bool(findings) is bool(trouble)
     assert all(trouble in one.message for one in findings)
 
 
 def test_a_refused_logon_is_told_once_it_is_no_handshake(tmp_path: Path) -> None:
-    one_challenge = findings_of(lambda: bad.answered(status="401 Unauthorized"), tmp_path)
+    one_challenge = findings_of(lambda: bad_calls.answered(status="401 Unauthorized"), tmp_path)
     assert [one.rule for one in one_challenge if not one.is_note] == []
-    findings = [one for one in findings_of(bad.refused_logons, tmp_path) if not one.is_note]
+    findings = [one for one in findings_of(bad_calls.refused_logons, tmp_path) if not one.is_note]
     assert [one.rule for one in findings] == ["http-status"]
     assert "401" in findings[0].message
 
 
 def test_a_cookie_that_was_not_sent_back(tmp_path: Path) -> None:
-    (one,) = [one for one in findings_of(bad.stale_cookie, tmp_path) if not one.is_note]
+    (one,) = [one for one in findings_of(bad_calls.stale_cookie, tmp_path) if not one.is_note]
     assert one.rule == "response-code"
     assert one.evidence["cookies"].startswith("sequence: ")
     assert (
         "cookies"
         not in next(
-            one for one in findings_of(lambda: bad.answered(10), tmp_path) if one.rule == "response-code"
+            one for one in findings_of(lambda: bad_calls.answered(10), tmp_path) if one.rule == "response-code"
         ).evidence
     )
 
 
 def test_another_session_may_be_another_client(tmp_path: Path) -> None:
     """The second synchronization comes in a session of its own: what it lacks is less sure to be lost."""
-    tape = bad.state_lost()
-    opening = [bad.repeated(call) for call in tape.calls[:2]]
+    tape = bad_syncs.state_lost()
+    opening = [edit.repeated(call) for call in tape.calls[:2]]
     for call in opening + tape.calls[19:]:
         call.connection = 7
         for head in (call.request_head, call.response_head or []):

@@ -13,7 +13,7 @@ from dissector.cli import app
 from dissector.diagnose.sessions import SessionStory, session_stories
 from dissector.pipeline import dissect
 from tests.conftest import ROOT, captures_in, shared
-from tests.dissector.diagnose import bad
+from tests.dissector.diagnose import bad_calls
 from tests.dissector.diagnose.edit import Tape
 
 runner = CliRunner()
@@ -63,19 +63,19 @@ def test_nothing_is_left_open_on_gromox(path: Path) -> None:
 
 
 def test_leaks_and_uses_after_release(tmp_path: Path) -> None:
-    (story,) = told(bad.leak(), tmp_path)
+    (story,) = told(bad_calls.leak(), tmp_path)
     assert [life.rop for life in story.left] == [
         "RopLogon", "RopOpenFolder", "RopSynchronizationConfigure",
     ]  # fmt: skip
     assert story.ended
-    (story,) = told(bad.after_release(), tmp_path)
+    (story,) = told(bad_calls.after_release(), tmp_path)
     (misuse,) = story.misuses
     assert (misuse.rop, misuse.code) == ("RopFastTransferSourceGetBuffer", 0x4B9)
     assert misuse.life.kind == "sync-download"
 
 
 def test_a_session_that_follows_another(tmp_path: Path) -> None:
-    first, second = told(bad.reopened(), tmp_path)
+    first, second = told(bad_calls.reopened(), tmp_path)
     assert [why for _, _, why in first.failures] == ["X-ResponseCode 10"]
     assert second.follows == (first.session.number, first.failures[0][0])
     text = runner.invoke(app, ["sessions", str(tmp_path / "sessions.pcap")]).output

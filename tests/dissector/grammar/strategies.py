@@ -14,8 +14,9 @@ from construct import BytesInteger, Construct, ConstructError, Container, Format
 from hypothesis import assume, reject
 from hypothesis import strategies as st
 
-from dissector.grammar import base, forms, ids, names, properties, reading, xid
-from dissector.grammar.base import Layout, MalformedError, When, WhenMore
+from dissector.grammar import base, forms, ids, layouts, leaves, names, properties, reading, xid
+from dissector.grammar.base import MalformedError
+from dissector.grammar.layouts import Layout, When, WhenMore
 from dissector.model.ids import LongTermId, ObjectId
 from dissector.model.pcl import PredecessorChangeList, Xid
 
@@ -79,13 +80,13 @@ class Generator:
                 continue
             if fixed and field.name in fixed:
                 value = fixed[field.name]
-            elif isinstance(form, base.Count):
+            elif isinstance(form, layouts.Count):
                 value = counts.setdefault(form.of, self.draw(HINTS.get(field.name, st.integers(0, 3))))
                 derived = True
-            elif isinstance(form, base.Present):
+            elif isinstance(form, layouts.Present):
                 written = base.build(form.subcon, self.draw(st.booleans()), **arguments(context))
                 value, derived = reading.parse(form.subcon, written)[0], True
-            elif isinstance(form, base.SizeOf | forms.Padding):
+            elif isinstance(form, layouts.SizeOf | forms.Padding):
                 inner[field.name] = self.draw(st.integers(0, 5))
                 continue
             elif field.name in HINTS:
@@ -106,7 +107,7 @@ class Generator:
             made.append(self.value(row, context))
         return made
 
-    def deferred(self, con: base.Deferred, context: Container) -> Any:
+    def deferred(self, con: layouts.Deferred, context: Container) -> Any:
         self.depth += 1
         try:
             return self.value(con.thunk(), context)
@@ -133,19 +134,19 @@ class Generator:
 
     def characters(self, con: forms.Chars, context: Container) -> str | bytes:
         size, encoding = evaluate(con.count, context) * con.text.width, con.text.encoding(context)
-        raw = base.encode_text(self.text(con.text, context) or "a", encoding) * (size + 1)
-        return base.decode_text(raw[:size], encoding)
+        raw = leaves.encode_text(self.text(con.text, context) or "a", encoding) * (size + 1)
+        return leaves.decode_text(raw[:size], encoding)
 
     def padded(self, con: forms.Padded, context: Container) -> str | bytes:
         text, encoding = self.text(con.text, context), con.text.encoding(context)
-        assume(len(base.encode_text(text, encoding)) <= evaluate(con.size, context))
+        assume(len(leaves.encode_text(text, encoding)) <= evaluate(con.size, context))
         return text
 
     def rows_until(self, con: forms.RowsUntil, context: Container) -> list[Any]:
         made = takewhile(lambda row: all(row.values()), self.rows(self.draw(st.integers(0, 2)), con.row, context))
         return [*made, {con.field: con.last}]
 
-    def choice(self, con: base.Choice, context: Container) -> Any:
+    def choice(self, con: layouts.Choice, context: Container) -> Any:
         try:
             return self.value(con.choose(context, ""), context)
         except MalformedError:
@@ -170,16 +171,16 @@ class Generator:
         except MalformedError:
             reject()
 
-    def text(self, con: base.Text, context: Container) -> str | bytes:
+    def text(self, con: leaves.Text, context: Container) -> str | bytes:
         text, encoding = str(self.draw(TEXT)), con.encoding(context)
         try:
-            raw = base.encode_text(text, encoding)
+            raw = leaves.encode_text(text, encoding)
         except (UnicodeError, LookupError):
             reject()
         assume(con.width == 2 or b"\0" not in raw)
-        return base.decode_text(raw, encoding)
+        return leaves.decode_text(raw, encoding)
 
-    def enumerated(self, con: base.Enumerated, context: Container) -> int:
+    def enumerated(self, con: leaves.Enumerated, context: Container) -> int:
         known = sorted(names._enums().get(con.table, {}))
         if known and self.draw(st.integers(0, 9)):
             return int(self.draw(st.sampled_from(known)))
@@ -202,7 +203,7 @@ class Generator:
             params.clear()
             params.update(before)
 
-    def sized(self, con: base.Sized, context: Container) -> Any:
+    def sized(self, con: layouts.Sized, context: Container) -> Any:
         value = self.value(con.subcon, context)
         if isinstance(con.size, int):
             assume(len(base.build(con.subcon, value, **arguments(context))) == con.size)
@@ -215,7 +216,7 @@ class Generator:
 
 def recursive(con: Any) -> bool:
     """Whether a layout holds another of its own kind."""
-    if isinstance(con, base.Deferred):
+    if isinstance(con, layouts.Deferred):
         return True
     if isinstance(con, Layout):
         return any(recursive(field.subcon) for field in con.subcons)
@@ -233,21 +234,21 @@ def number_in(size: int) -> st.SearchStrategy[int]:
 
 
 RULES: tuple[tuple[Any, Callable[[Generator, Any, Container], Any]], ...] = (
-    (base.Traced, lambda g, con, context: g.value(con.subcon, context)),
+    (layouts.Traced, lambda g, con, context: g.value(con.subcon, context)),
     (Layout, lambda g, con, context: g.layout(con, context)),
-    (base.Fixed, lambda g, con, context: con.value if g.draw(st.integers(0, 3)) else g.value(con.subcon, context)),
+    (layouts.Fixed, lambda g, con, context: con.value if g.draw(st.integers(0, 3)) else g.value(con.subcon, context)),
     (properties._PropertyTag, lambda g, con, context: g.tag()),
     (properties._PropertyType, lambda g, con, context: g.draw(st.sampled_from(SHALLOW_TYPES))),
-    (base.Enumerated, lambda g, con, context: g.enumerated(con, context)),
-    (base.Flags, lambda g, con, context: g.draw(number_in(con.subcon.sizeof()))),
-    (base.Labelled, lambda g, con, context: g.value(con.subcon, context)),
-    (base._Bool, lambda g, con, context: g.draw(st.sampled_from([False, True, False, True, 0x7F]))),
-    (base._Float, lambda g, con, context: g.draw(st.floats(width=con.size * 8))),
-    (base._Guid, lambda g, con, context: g.draw(st.uuids())),
-    (base.Text, lambda g, con, context: g.text(con, context)),
-    (base.Data, lambda g, con, context: g.sized_bytes(evaluate(con.size, context))),
-    (base._Rest, lambda g, con, context: g.draw(st.binary(max_size=5))),
-    (base.Choice, lambda g, con, context: g.choice(con, context)),
+    (leaves.Enumerated, lambda g, con, context: g.enumerated(con, context)),
+    (leaves.Flags, lambda g, con, context: g.draw(number_in(con.subcon.sizeof()))),
+    (leaves.Labelled, lambda g, con, context: g.value(con.subcon, context)),
+    (leaves._Bool, lambda g, con, context: g.draw(st.sampled_from([False, True, False, True, 0x7F]))),
+    (leaves._Float, lambda g, con, context: g.draw(st.floats(width=con.size * 8))),
+    (leaves._Guid, lambda g, con, context: g.draw(st.uuids())),
+    (leaves.Text, lambda g, con, context: g.text(con, context)),
+    (leaves.Data, lambda g, con, context: g.sized_bytes(evaluate(con.size, context))),
+    (leaves._Rest, lambda g, con, context: g.draw(st.binary(max_size=5))),
+    (layouts.Choice, lambda g, con, context: g.choice(con, context)),
     (
         xid._PredecessorChangeList,
         lambda g, con, context: list(PredecessorChangeList.of(g.rows(g.draw(st.integers(0, 3)), con.row, context))),
@@ -256,14 +257,14 @@ RULES: tuple[tuple[Any, Callable[[Generator, Any, Container], Any]], ...] = (
     (forms.RowsWithin, lambda g, con, context: g.rows(g.draw(st.integers(0, 3)), con.row, context)),
     (
         forms.TextToEnd,
-        lambda g, con, context: g.draw(st.sampled_from([str, forms.Unterminated]))(g.text(base.Str8, context)),
+        lambda g, con, context: g.draw(st.sampled_from([str, forms.Unterminated]))(g.text(leaves.Str8, context)),
     ),
-    (base.RowsToEnd, lambda g, con, context: g.rows(g.draw(st.integers(0, 3)), con.row, context)),
-    (base.Rows, lambda g, con, context: g.rows(evaluate(con.count, context), con.row, context)),
-    (base.Sized, lambda g, con, context: g.sized(con, context)),
-    (base.Counted, lambda g, con, context: g.value(con.subcon, context)),
-    (base.Multi, lambda g, con, context: g.rows(g.draw(st.integers(0, 3)), con.rows, context)),
-    (base.Deferred, lambda g, con, context: g.deferred(con, context)),
+    (layouts.RowsToEnd, lambda g, con, context: g.rows(g.draw(st.integers(0, 3)), con.row, context)),
+    (layouts.Rows, lambda g, con, context: g.rows(evaluate(con.count, context), con.row, context)),
+    (layouts.Sized, lambda g, con, context: g.sized(con, context)),
+    (layouts.Counted, lambda g, con, context: g.value(con.subcon, context)),
+    (layouts.Multi, lambda g, con, context: g.rows(g.draw(st.integers(0, 3)), con.rows, context)),
+    (layouts.Deferred, lambda g, con, context: g.deferred(con, context)),
     (forms.ByFirst, lambda g, con, context: g.by_first(con, context)),
     (forms.ByMarks, lambda g, con, context: g.by_marks(con, context)),
     (forms.Padding, lambda g, con, context: bytes(-evaluate(con.size, context) % con.align)),

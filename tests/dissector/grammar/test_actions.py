@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from dissector.grammar.actions import ExtendedRuleAction, PermissionData, RuleAction, RuleData
-from dissector.grammar.base import Undecoded, build
+from dissector.grammar.base import build
 from dissector.grammar.ids import ObjectId
 from dissector.grammar.reading import parse, trace
-from dissector.node import Severity
+from dissector.node import Severity, Undecoded
 from dissector.source import ByteSource
 from tests.dissector.grammar.rops.check import check, diagnostics
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.grammar.auxiliary import BLOCKS, AuxBlock, AuxBlocks
-from dissector.grammar.base import Undecoded, build
+from dissector.grammar.base import build
 from dissector.grammar.reading import parse, trace
-from dissector.node import Node
+from dissector.node import Node, Undecoded
 from dissector.source import ByteSource
 from tests.conftest import examples
 from tests.dissector.grammar.rops.check import check_cover, diagnostics

@@ -21,9 +21,10 @@ from dissector.grammar import (
     sortorder,
     xid,
 )
-from dissector.grammar.base import Layout, RowsToEnd, build
+from dissector.grammar.base import build
 from dissector.grammar.forms import ByFirst, ByMarks
 from dissector.grammar.ids import ObjectId
+from dissector.grammar.layouts import Layout, RowsToEnd
 from dissector.grammar.properties import TaggedPropertyValue
 from dissector.grammar.reading import parse, trace
 from dissector.source import ByteSource

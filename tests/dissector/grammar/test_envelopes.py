@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from dissector.grammar.base import Layout, build
+from dissector.grammar.base import build
 from dissector.grammar.envelopes import ASYNC_EMSMDB, EMSMDB, MAILBOX, RFR, RpcHeaderExt, version
+from dissector.grammar.layouts import Layout
 from dissector.grammar.reading import parse, trace
 from dissector.source import ByteSource
 from tests.conftest import examples

@@ -10,7 +10,7 @@ from construct import ConstructError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dissector.grammar.base import GrammarError, Undecoded, build
+from dissector.grammar.base import GrammarError, build
 from dissector.grammar.elements import EXTENTS, ElementReader, extent_of
 from dissector.grammar.fasttransfer import (
     FASTTRANSFER_VALUES,
@@ -24,7 +24,7 @@ from dissector.grammar.fasttransfer import (
 from dissector.grammar.ics import GRAMMAR
 from dissector.grammar.idset import to_idset
 from dissector.grammar.reading import parse
-from dissector.node import Severity
+from dissector.node import Severity, Undecoded
 from tests.conftest import shared
 
 VALUES = [  # property type, bytes, value

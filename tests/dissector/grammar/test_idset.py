@@ -9,7 +9,7 @@ from construct import Container
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dissector.grammar.base import U32, Counted, GrammarError, Layout, Undecoded, build
+from dissector.grammar.base import GrammarError, build
 from dissector.grammar.idset import (
     IDSET_REPLGUID,
     IDSET_REPLID,
@@ -19,9 +19,11 @@ from dissector.grammar.idset import (
     read_idset,
     to_idset,
 )
+from dissector.grammar.layouts import Counted, Layout
+from dissector.grammar.leaves import U32
 from dissector.grammar.reading import parse, trace
 from dissector.model.idset import IdSet
-from dissector.node import Severity
+from dissector.node import Severity, Undecoded
 from dissector.source import ByteSource
 from tests.conftest import shared
 

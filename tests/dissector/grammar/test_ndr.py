@@ -6,9 +6,10 @@ import uuid
 from typing import Any
 
 import pytest
-from construct import Construct, ConstructError, Container
+from construct import Construct, ConstructError, Container, this
 
-from dissector.grammar.base import Deferred, GrammarError, Layout, Rows, build, this
+from dissector.grammar.base import GrammarError, build
+from dissector.grammar.layouts import Deferred, Layout, Rows
 from dissector.grammar.ndr import (
     N8,
     N16,

@@ -15,8 +15,9 @@ from construct import Container
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from dissector.grammar.base import Layout, build
+from dissector.grammar.base import build
 from dissector.grammar.envelopes import RFR, BodyDef
+from dissector.grammar.layouts import Layout
 from dissector.grammar.ndr import N32, Unique
 from dissector.grammar.nspi import ADDRESS_BOOK, NSPI, Restriction
 from dissector.grammar.reading import parse, trace

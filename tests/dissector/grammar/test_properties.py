@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from dissector.grammar.base import GrammarError, Layout, Param, Rows, Undecoded, build
+from dissector.grammar.base import GrammarError, Param, build
 from dissector.grammar.ids import ObjectId
+from dissector.grammar.layouts import Layout, Rows
 from dissector.grammar.properties import (
     ADDRESS_BOOK_VALUES,
     EXTENDED_VALUES,
@@ -30,7 +31,7 @@ from dissector.grammar.properties import (
 from dissector.grammar.reading import parse, trace
 from dissector.grammar.values import ENUMS, FLAGS, IDS
 from dissector.model.pcl import Xid
-from dissector.node import Node, Severity
+from dissector.node import Node, Severity, Undecoded
 from dissector.source import ByteSource
 from tests.dissector.grammar.rops.check import check, diagnostics
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from construct import Construct
 
-from dissector.grammar.base import MAX_DEPTH, GrammarError, build
+from dissector.grammar.base import GrammarError, build
+from dissector.grammar.layouts import MAX_DEPTH
 from dissector.grammar.reading import parse, trace
 from dissector.grammar.restrictions import AddressBookRestriction, ExtendedRestriction, Restriction
 from dissector.grammar.search import SearchRestriction

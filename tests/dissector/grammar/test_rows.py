@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from construct import this
 
 from dissector.emsmdb.lz77 import decompress
-from dissector.grammar.base import U8, U16, Count, GrammarError, Layout, Param, Rows, build, this
+from dissector.grammar.base import GrammarError, Param, build
+from dissector.grammar.layouts import Count, Layout, Rows
+from dissector.grammar.leaves import U8, U16
 from dissector.grammar.properties import PropertyTag
 from dissector.grammar.reading import parse, trace
 from dissector.grammar.rops import ROPS

@@ -9,7 +9,8 @@ import pytest
 from construct import Construct
 
 from dissector.grammar import blobs, entryids, outlook, recurrence, search, security, xid
-from dissector.grammar.base import GrammarError, RowsToEnd, build
+from dissector.grammar.base import GrammarError, build
+from dissector.grammar.layouts import RowsToEnd
 from dissector.grammar.reading import parse, trace
 from dissector.source import ByteSource
 from tests.conftest import shared

@@ -22,7 +22,7 @@ from dissector.session.sync import Recorder, records
 from dissector.session.syncrecord import SyncRecord
 from dissector.session.versions import Versions
 from tests.conftest import ROOT
-from tests.dissector.diagnose import bad
+from tests.dissector.diagnose import bad, bad_syncs, recordings
 from tests.dissector.diagnose.edit import Tape
 
 GUID, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
@@ -66,8 +66,8 @@ def test_where_a_state_comes_from(rule: str, kind: str, number: int, tmp_path: P
 
 def test_a_client_may_add_what_it_uploaded_and_drop_what_it_deleted(tmp_path: Path) -> None:
     """A third download, with the state of the first, less the deletions and plus the imports of the upload."""
-    tape = bad.uploads()
-    grown = bad.ids((0x30000, 0x30005), (0x30009, 0x30009), (0x3000D, 0x30034), (0x1D0000, 0x1D0001))
+    tape = recordings.uploads()
+    grown = recordings.ids((0x30000, 0x30005), (0x30009, 0x30009), (0x3000D, 0x30034), (0x1D0000, 0x1D0001))
     tape.upload_state(4, {"MetaTagIdsetGiven": grown})
     history = History()
     kinds = []
@@ -78,7 +78,7 @@ def test_a_client_may_add_what_it_uploaded_and_drop_what_it_deleted(tmp_path: Pa
 
 
 def test_an_upload_need_not_bring_its_ids(tmp_path: Path) -> None:
-    tape = bad.uploads()
+    tape = recordings.uploads()
     tape.upload_state(1, {"MetaTagIdsetGiven": b""})
     history = History()
     for record in syncs(tape, tmp_path):
@@ -95,10 +95,10 @@ def restriction(size: int) -> dict[str, Any]:
 def test_a_restriction_has_a_state_of_its_own(tmp_path: Path) -> None:
     """Two downloads of one folder: with one restriction the second goes on with the first, with two it does not."""
     for second, kind in ((5000, "same"), (9000, "first")):
-        tape = bad.uploads()
+        tape = recordings.uploads()
         tape.change("RopSynchronizationConfigure", 0, **restriction(5000))
         tape.change("RopSynchronizationConfigure", 1, **restriction(second))
-        grown = bad.ids((0x30000, 0x30005), (0x30009, 0x30009), (0x3000D, 0x30034), (0x1D0000, 0x1D0001))
+        grown = recordings.ids((0x30000, 0x30005), (0x30009, 0x30009), (0x3000D, 0x30034), (0x1D0000, 0x1D0001))
         tape.upload_state(4, {"MetaTagIdsetGiven": grown})
         history = History()
         found = syncs(tape, tmp_path)
@@ -113,7 +113,7 @@ def test_a_restriction_has_a_state_of_its_own(tmp_path: Path) -> None:
 
 def test_the_opening_was_not_captured(tmp_path: Path) -> None:
     """The stream tells what it is; what the client had is not known."""
-    tape = bad.first_only()
+    tape = recordings.first_only()
     tape.calls = tape.calls[16:]
     (record,) = syncs(tape, tmp_path)
     assert (record.direction, record.kind, record.inferred) == ("download", "contents", True)
@@ -126,7 +126,7 @@ def test_the_opening_was_not_captured(tmp_path: Path) -> None:
 
 
 def test_an_upload_whose_opening_was_not_captured(tmp_path: Path) -> None:
-    tape = bad.uploads()
+    tape = recordings.uploads()
     tape.calls = tape.calls[30:61]
     (record,) = syncs(tape, tmp_path)
     assert (record.direction, record.kind) == ("upload", "contents")
@@ -134,7 +134,7 @@ def test_an_upload_whose_opening_was_not_captured(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_named_by_what_the_capture_shows(tmp_path: Path) -> None:
-    tape = bad.folders()
+    tape = recordings.folders()
     tape.change("RopOpenFolder", 1, FolderId=ObjectId(1, 0x0F))
     first, second = syncs(tape, tmp_path)
     assert (first.folder_name, second.folder_name) == ("IpmSubtree", "Calendar")
@@ -152,13 +152,13 @@ def test_nothing_is_held_of_contexts_that_are_gone() -> None:
 
 def test_versions_that_a_server_was_seen_to_have(tmp_path: Path) -> None:
     versions = Versions()
-    for record in syncs(bad.retried(), tmp_path):
+    for record in syncs(bad_syncs.retried(), tmp_path):
         versions.add(record)
         if record.number == 2:
-            last = versions.last(bad.gid(0x30034))
+            last = versions.last(recordings.gid(0x30034))
             assert last is not None
             assert (last.how, last.sync) == ("download", 1), "both imports were refused when they were saved"
-    last = versions.last(bad.gid(0x30034))
+    last = versions.last(recordings.gid(0x30034))
     assert last is not None
     assert (last.how, last.sync) == ("download", 5)
     assert versions.last(None) is None
@@ -177,7 +177,7 @@ def test_the_lives_of_handles() -> None:
 
 
 def test_a_logon_takes_its_objects_with_it(tmp_path: Path) -> None:
-    tape = bad.first_only()
+    tape = recordings.first_only()
     tape.remove("RopRelease", 1)
     tape.remove("RopRelease", 0)
     handles = Handles()

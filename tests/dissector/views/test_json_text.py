@@ -7,15 +7,18 @@ import random
 from pathlib import Path
 
 import pytest
+from construct import this
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.grammar import reading
-from dissector.grammar.base import U8, U16, U32, Bool8, Data, Enumerated, Guid, Layout, Rows, Str16, When, build, this
+from dissector.grammar.base import build
 from dissector.grammar.compiler import stream as compiled
 from dissector.grammar.compiler import units
 from dissector.grammar.icstree import SPEC, trace_parts, trace_stream
 from dissector.grammar.ids import FolderId
+from dissector.grammar.layouts import Layout, Rows, When
+from dissector.grammar.leaves import U8, U16, U32, Bool8, Data, Enumerated, Guid, Str16
 from dissector.grammar.properties import TaggedPropertyValue
 from dissector.node import Node, Severity, Undecoded
 from dissector.pipeline import dissect

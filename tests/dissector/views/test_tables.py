@@ -6,7 +6,7 @@ from typing import Any
 
 from construct import Construct
 
-from dissector.grammar.base import U8
+from dissector.grammar.leaves import U8
 from dissector.grammar.rops import ROPS
 from dissector.grammar.rops.base import rop
 from dissector.views.table import reading_of, rops_lines

@@ -33,3 +33,10 @@ def logon_fixture(client: Client) -> Any:
 def inbox_fixture(client: Client, logon: Any) -> int:
     """The handle of the open Inbox."""
     return client.open_folder(logon["Handle"], logon["FolderIds"]["Inbox"])
+
+
+@pytest.fixture(name="place")
+def place_fixture(client: Client, logon: Any) -> Any:
+    """An empty folder below the IPM subtree, open."""
+    root = client.open_folder(logon["Handle"], logon["FolderIds"]["IpmSubtree"])
+    return client.create_folder(root, "place")

@@ -13,7 +13,7 @@ from construct import Construct
 
 from dissector.grammar import base, reading
 from dissector.grammar.compiler import tree_reader, units, value_reader
-from dissector.node import Node, brief
+from dissector.node import Node, Undecoded, brief
 from dissector.source import ByteSource
 
 units.HOT_COLUMNS = 0  # table rows are read compiled from the first on
@@ -91,7 +91,7 @@ def undecoded(value: Any) -> bool:
         return any(map(undecoded, value.values()))
     if isinstance(value, list | tuple):
         return any(map(undecoded, value))
-    return isinstance(value, base.Undecoded)
+    return isinstance(value, Undecoded)
 
 
 def same_value(made: Any, wanted: Any, place: str) -> None:

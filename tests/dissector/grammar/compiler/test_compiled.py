@@ -14,11 +14,13 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
 from dissector.grammar import base, blobs, entryids, reading, restrictions, search
-from dissector.grammar.base import F32, U8, U16, U32, Data, Layout, Rows, Sized, Str8, Text, build, decode_text
+from dissector.grammar.base import build
 from dissector.grammar.compiler import explain, write
 from dissector.grammar.compiler.expressions import Unsupported
 from dissector.grammar.compiler.runtime import text, utf_16
 from dissector.grammar.fasttransfer import FASTTRANSFER_VALUES
+from dissector.grammar.layouts import Layout, Rows, Sized
+from dissector.grammar.leaves import F32, U8, U16, U32, Data, Str8, Text, decode_text
 from dissector.grammar.properties import ADDRESS_BOOK_VALUES, EXTENDED_VALUES, ROP_VALUES, PropertyValue
 from dissector.grammar.reading import parse
 from dissector.grammar.rops import ROPS

@@ -14,8 +14,9 @@ from construct import BytesInteger, Construct, FormatField, Subconstruct
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from dissector.grammar import base, forms, ids, properties
+from dissector.grammar import base, forms, ids, leaves, properties
 from dissector.grammar.base import build
+from dissector.grammar.layouts import Choice, Counted, Deferred, Layout, Multi, Rows, Sized
 from dissector.grammar.names import rows as name_rows
 from dissector.grammar.reading import parse, trace
 from dissector.grammar.rops import BY_NAME, MODULES, ROPS
@@ -176,22 +177,22 @@ def test_handles_are_those_of_the_facts(definition: RopDef) -> None:
 
 def fits(kind: str, con: Any) -> bool:
     """Whether a construct is what the facts call `kind`. Types with a structure of their own are held to by name."""
-    while isinstance(con, Subconstruct) and not isinstance(con, base.Sized | base.Counted | properties._PropertyTag):
+    while isinstance(con, Subconstruct) and not isinstance(con, Sized | Counted | properties._PropertyTag):
         con = con.subcon
     if kind.endswith("[]"):
-        several = base.Rows | base.Multi | base.Data | base._Rest | base.Counted | base.Sized | base.Choice
+        several = Rows | Multi | leaves.Data | leaves._Rest | Counted | Sized | Choice
         return isinstance(con, several | ids._GlobalCounter)
     simple: dict[str, Any] = {
-        "guid": base._Guid, "ltid": ids._LongTermId, "strA": base.Text, "str": base.Choice,
+        "guid": leaves._Guid, "ltid": ids._LongTermId, "strA": leaves.Text, "str": Choice,
         "fid": ids._ObjectId, "mid": ids._ObjectId, "id8": ids._ObjectId, "PropertyTag": properties._PropertyTag,
     }  # fmt: skip
     if kind in simple:
-        return isinstance(con, simple[kind] | base.Sized if kind == "strA" else simple[kind])
+        return isinstance(con, simple[kind] | Sized if kind == "strA" else simple[kind])
     if number := re.fullmatch(r"([uif])(\d+)", kind):
         return isinstance(con, FormatField | BytesInteger) and con.sizeof() * 8 == int(number[2])
     if number := re.fullmatch(r"bool(8|16)", kind):
-        return isinstance(con, base._Bool) and con.size * 8 == int(number[1])
-    return isinstance(con, base.Layout | base.Sized | base.Rows | base.Choice | forms.ByFirst)
+        return isinstance(con, leaves._Bool) and con.size * 8 == int(number[1])
+    return isinstance(con, Layout | Sized | Rows | Choice | forms.ByFirst)
 
 
 # -- the table against itself ---------------------------------------------------------------------
@@ -242,7 +243,7 @@ def arguments_of(root: Any) -> set[str]:
             stack.extend(part)
         elif isinstance(part, dict):
             stack.extend(part.values())
-        elif isinstance(part, base.Deferred):
+        elif isinstance(part, Deferred):
             stack.append(part.thunk())
         elif type(part).__module__.startswith(("dissector.grammar", "construct")) and hasattr(part, "__dict__"):
             stack.extend(vars(part).values())
@@ -258,7 +259,7 @@ def test_where_a_definition_stands(definition: RopDef) -> None:
 
 
 def test_every_flag_and_enumeration_has_names_and_none_twice() -> None:
-    for kind, used in (("flags", base.Flags), ("enums", base.Enumerated)):
+    for kind, used in (("flags", leaves.Flags), ("enums", leaves.Enumerated)):
         rows = [(table, int(value, 0)) for table, value, _ in name_rows(kind)]
         twice = {row for row in rows if rows.count(row) > 1}
         assert not twice

@@ -8,8 +8,10 @@ from typing import Any
 
 from construct import Construct
 
-from dissector.grammar.base import Count, Fixed, Layout, Present, Rows, Sized, SizeOf, Undecoded, When, build
+from dissector.grammar.base import build
+from dissector.grammar.layouts import Count, Fixed, Layout, Present, Rows, Sized, SizeOf, When
 from dissector.grammar.rops.base import RopDef
+from dissector.node import Undecoded
 from tests.dissector.grammar.rops.check import check
 
 

@@ -6,8 +6,6 @@ import os
 import uuid
 from typing import Any
 
-import pytest
-
 from dissector.grammar.base import Param, build
 from dissector.grammar.entryids import EntryId
 from dissector.grammar.reading import parse
@@ -40,12 +38,6 @@ def recipient(number: int, kind: int, columns: list[int], values: list[Any], **f
 
 
 COLUMNS = [0x0FFE0003, 0x39FE001F, 0x5FFF0003]
-
-
-@pytest.fixture(name="place")
-def place_fixture(client: Client, logon: Any) -> Any:
-    root = client.open_folder(logon["Handle"], logon["FolderIds"]["IpmSubtree"])
-    return client.create_folder(root, "place")
 
 
 def test_everything_comes_back_in_another_session(server: RunningServer, client: Client, place: Any) -> None:
