@@ -242,7 +242,7 @@ def _rows_member(parts: Iterable[Part], frames: Frames) -> str:
     for part in parts:
         found: Iterable[Any] = (part,)
         if type(part) is JsonTable:
-            found = part.rows
+            found = part.parts
         elif type(part) is Run:
             found = part.nodes(frames.source)
         for row in found:

@@ -15,6 +15,7 @@ from dissector.grammar.fasttransfer import MARKER, MARKERS
 from dissector.grammar.ics import rule_breaks
 from dissector.grammar.icstree import SPEC
 from dissector.grammar.skim import END_ATTACH, END_TO_RECIP, FX_DEL_PROP, NEW_ATTACH, NEXT, START_RECIP
+from dissector.node import Node
 from dissector.source import ByteSource
 from dissector.views.json import part_text, spans_member
 from dissector.views.jsonrows import JsonMessages, JsonReader, JsonTable
@@ -40,8 +41,8 @@ class JsonStreamReader(JsonReader):
 
     def __init__(self) -> None:
         super().__init__()
-        self._shapes: dict[tuple[str, ...], bool] = {}
-        """Whether these tags, in digits, break a rule of messageChangeHeader."""
+        self._shapes: dict[tuple[int, ...], bool] = {}
+        """Whether these tags break a rule of messageChangeHeader."""
 
     def messages(self, source: ByteSource, at: int, stop: int, codepage: str | None) -> JsonMessages | None:
         texts: list[str] = []
@@ -59,13 +60,13 @@ class JsonStreamReader(JsonReader):
             pass
         return JsonMessages(",".join(texts), at, len(texts), elements) if texts else None
 
-    def breaks_a_rule(self, header: JsonTable) -> bool:
-        shape = tuple([row.split(",", 3)[2] for row in header.rows if isinstance(row, str)])
-        found = self._shapes.get(shape)
+    def breaks_a_rule(self, source: ByteSource, header: JsonTable) -> bool:
+        tags = tuple(header.tags(source, header.amount))
+        found = self._shapes.get(tags)
         if found is None:
-            found = len(shape) < header.amount or bool(rule_breaks("messageChangeHeader", [int(tag) for tag in shape]))
+            found = bool(rule_breaks("messageChangeHeader", tags))
             if len(self._shapes) < self.MOST_SHAPES:
-                self._shapes[shape] = found
+                self._shapes[tags] = found
         return found
 
 
@@ -120,7 +121,7 @@ class _Message:
         return f'{{"name":"{name}","offset":{self.place(at, words)},{member}}}'
 
     def rows(self, table: JsonTable) -> str:
-        return ",".join([row if row.__class__ is str else part_text(row, self.frames) for row in table.rows])  # type: ignore[arg-type]
+        return ",".join([part_text(part, self.frames) if isinstance(part, Node) else part for part in table.parts])
 
     def words(self, table: JsonTable, *names: str) -> str | None:
         for name in names:
@@ -134,7 +135,7 @@ class _Message:
         parts = [self.marker(_CHANGE)]
         at = self.end
         header = self.table()
-        if self.reader.breaks_a_rule(header):
+        if self.reader.breaks_a_rule(self.source, header):
             raise Odd
         words = self.words(header, "PidTagSourceKey")
         rows = self.rows(header)

@@ -30,65 +30,76 @@ from dissector.views.jsonvalues import quoted, value_text
 
 _U32 = Struct("<I")
 _TAG_AND_LENGTH = Struct("<II").unpack_from
+Place = Node | tuple[int, str]
 KEYS = frozenset((0x65E00102, 0x65E10102, 0x65E20102))
 """PidTagSourceKey, PidTagParentSourceKey, PidTagChangeKey: the words for one is the XID."""
 
-Row = str | Node
-
 
 class JsonTable(Table):
-    """rows: arrays as text, and nodes. codepage: that of 8-bit text in them. places: of the first row by name, for
-    names that somebody asks for."""
+    """parts: rows side by side as the text of arrays, and nodes. places: of the first of a name its node, or its
+    offset and its array behind that; only of names that somebody asks for. codepage: that of 8-bit text."""
 
-    __slots__ = ("amount", "codepage", "end", "places", "rows")
+    __slots__ = ("amount", "codepage", "end", "parts", "places")
 
-    def __init__(self, rows: list[Row], end: int, codepage: str | None, places: dict[str, int]) -> None:
-        self.rows, self.end, self.codepage, self.places = rows, end, codepage, places
-        self.amount = len(rows)
+    def __init__(
+        self, parts: list[str | Node], amount: int, end: int, codepage: str | None, places: dict[str, Place]
+    ) -> None:
+        self.parts, self.amount, self.end, self.codepage, self.places = parts, amount, end, codepage, places
 
     def nodes(self, source: ByteSource) -> Iterator[Node]:
-        return (self.node(row, source) for row in self.rows)
+        for part in self.parts:
+            if isinstance(part, Node):
+                yield part
+            else:
+                for offset, length, tag, name, *_ in orjson.loads(f"[{part}]"):
+                    yield self._node(source, offset, length, tag, name)
 
-    def node(self, row: Row, source: ByteSource) -> Node:
-        """The node that a row stands for."""
-        if isinstance(row, Node):
-            return row
-        offset, length, tag, name = orjson.loads(row)[:4]
+    def _node(self, source: ByteSource, offset: int, length: int, tag: int, name: str) -> Node:
+        """The node that an array stands for."""
         params = {"codepage": self.codepage, "after": 0, "named": None}
         return element_tree(source, tag, name, offset, offset + length, params)
 
-    def row(self, name: str) -> Row | None:
-        """The first property of that name."""
-        if name in ASKED_FOR:
-            place = self.places.get(name)
-            return self.rows[place] if place is not None else None
-        for row in self.rows:
-            if (row.name if isinstance(row, Node) else orjson.loads(row)[3]) == name:
-                return row
-        return None
-
     def child(self, name: str, source: ByteSource) -> Node | None:
-        row = self.row(name)
-        return self.node(row, source) if row is not None else None
+        if name not in ASKED_FOR:
+            return next((node for node in self.nodes(source) if node.name == name), None)
+        place = self.places.get(name)
+        if place is None or isinstance(place, Node):
+            return place
+        length, tag = orjson.loads(f"[{place[1][:-1]}")[:2]
+        return self._node(source, place[0], length, tag, name)
 
     def words(self, name: str, source: ByteSource) -> str | None:
-        row = self.row(name)
-        if row is None:
+        place = self.places.get(name)
+        if place is None:
             return None
-        if not isinstance(row, Node):
-            _, length, tag, _, value, *words = orjson.loads(row)
-            if tag in KEYS:
-                return value or "0 bytes"
-            whole = not words and tag & 0xFFFF == 0x001F and length == 10 + 2 * len(value)
-            if whole and "\\" not in value:  # neither bytes that are no text, nor text that is no Unicode
-                return repr(value if len(value) <= 60 else value[:60] + "...")
-        return brief(self.node(row, source))
+        if isinstance(place, Node):
+            return brief(place)
+        length, tag, _, value, *words = orjson.loads(f"[{place[1][:-1]}")
+        if tag in KEYS:
+            return value or "0 bytes"
+        whole = not words and tag & 0xFFFF == 0x001F and length == 10 + 2 * len(value)
+        if whole and "\\" not in value:  # neither bytes that are no text, nor text that is no Unicode
+            return repr(value if len(value) <= 60 else value[:60] + "...")
+        return brief(self._node(source, place[0], length, tag, name))
 
     def tags(self, source: ByteSource, most: int) -> list[int]:
-        return [
-            _U32.unpack_from(source.data, row.offset)[0] if isinstance(row, Node) else int(row.split(",", 3)[2])
-            for row in self.rows[:most]
-        ]
+        found: list[int] = []
+        for part in self.parts:
+            if isinstance(part, Node):
+                found.append(_U32.unpack_from(source.data, part.offset)[0])
+            else:
+                found += [row[2] for row in orjson.loads(f"[{part}]")]
+            if len(found) >= most:
+                break
+        return found[:most]
+
+
+def joined(offsets: list[int], rows: list[str]) -> str:
+    """Arrays, separated by commas, of their offsets and what stands behind these."""
+    texts = orjson.dumps(offsets).decode().replace(",", ",\n[").replace("]", ",").split("\n")
+    pieces = [""] * (2 * len(rows))
+    pieces[::2], pieces[1::2] = texts, rows
+    return "".join(pieces)[:-1]
 
 
 class JsonMessages(Messages):
@@ -111,7 +122,7 @@ class _Members(Words):
 
 
 class JsonStyle:
-    """Rows as JSON: what stands behind the name."""
+    """Rows as JSON: what stands behind the name, and the comma behind the array."""
 
     def value(self, w: Writer, variable: str, labeller: Labeller | None) -> str:
         number = variable in w.integers
@@ -125,16 +136,16 @@ class JsonStyle:
                 simple = f"{w.constant(encode_basestring, 'E')}({variable})"
                 text = f"{{{simple} if {variable}.__class__ is str and {variable}.isascii() else {text[1:]}"
         if labeller is None:
-            return f"{text}]"
+            return f"{text}],"
         words = w.constant(_Members(labeller), "W")
-        return f"{text}{{{words}[{variable}]}}]" if number else f"{text}{{{words}.of({variable})}}]"
+        return f"{text}{{{words}[{variable}]}}]," if number else f"{text}{{{words}.of({variable})}}],"
 
     def key(self, w: Writer, variable: str) -> str:
-        return f"{{{w.constant(_key, 'K')}({variable})}}]"
+        return f"{{{w.constant(_key, 'K')}({variable})}}],"
 
     def keys(self, values: Sequence[bytes]) -> str:
         both = [_key(value).split(",", 1) for value in values]
-        return f"[{','.join([key for key, _ in both])}],[{','.join([words for _, words in both])}]]"
+        return f"[{','.join([key for key, _ in both])}],[{','.join([words for _, words in both])}]],"
 
     def values(self, labeller: Labeller | None) -> Callable[[Sequence[Any]], str]:
         words = Words(labeller) if labeller is not None else None
@@ -142,8 +153,8 @@ class JsonStyle:
         def text(values: Sequence[Any]) -> str:
             shown = f"[{','.join(map(value_text, values))}]"
             if words is None:
-                return f"{shown}]"
-            return f"{shown},[{','.join([quoted(words.of(value)) for value in values])}]]"
+                return f"{shown}],"
+            return f"{shown},[{','.join([quoted(words.of(value)) for value in values])}]],"
 
         return text
 
@@ -174,9 +185,7 @@ class _Few(dict[bytes, str]):
         self.seen: set[int] = set()
 
     def __missing__(self, raw: bytes) -> str:
-        made: list[str] = []
-        self.read(raw, 0, len(raw), {}, made.append, self.begin)
-        text = made[0][3:]  # without "[0,"
+        text = self.read(raw, 0, len(raw), {}, self.begin)[0]
         mark = hash(raw)
         if mark in self.seen:
             if len(self) >= self.KEPT:
@@ -201,10 +210,11 @@ class JsonReader:
 
     def read(self, source: ByteSource, at: int, stop: int, codepage: str | None) -> JsonTable | None:
         data, unpack, known = source.data, _TAG_AND_LENGTH, self._known.get
-        rows: list[Row] = []
-        add = rows.append
-        places: dict[str, int] = {}
-        params = {"codepage": codepage, "after": 0, "named": None, "_source": source, "_table": (rows, places)}
+        offsets: list[int] = []
+        rows: list[str] = []
+        place, add = offsets.append, rows.append
+        reading = _Reading(source, codepage)
+        params = reading.params
         last, longest = stop - 8, _Few.LONGEST
         try:
             while at <= last:
@@ -213,7 +223,7 @@ class JsonReader:
                 if found is None:
                     if tag in TERMINALS or tag < WITH_ID:
                         break
-                    at = self._other(source, tag, at, stop, params, add)
+                    at = self._other(reading, tag, at, stop, offsets, rows)
                     continue
                 size, few, reader, begin = found
                 if size > 0:
@@ -221,61 +231,89 @@ class JsonReader:
                 elif size and length <= longest:
                     end = at + 8 + length
                 else:
-                    at = reader(data, at, stop, params, add, begin)
+                    text, end = reader(data, at, stop, params, begin)
+                    place(at)
+                    add(text)
+                    at = end
                     continue
                 if end > stop:
                     break
-                add(f"[{at},{few[data[at:end]]}")
+                text = few[data[at:end]]
+                place(at)
+                add(text)
                 at = end
             if last < at <= stop - 4:
                 tag = int.from_bytes(data[at : at + 4], "little")
                 if tag not in TERMINALS and tag >= WITH_ID:
-                    at = self._other(source, tag, at, stop, params, add)
+                    at = self._other(reading, tag, at, stop, offsets, rows)
         except Exception:
             pass
-        return JsonTable(rows, at, codepage, places) if rows else None
+        reading.take(offsets, rows)
+        return JsonTable(reading.parts, reading.amount, at, codepage, reading.places) if reading.amount else None
 
-    def _other(self, source: ByteSource, tag: int, at: int, stop: int, params: dict[str, Any], add: Any) -> int:
+    def _other(self, reading: _Reading, tag: int, at: int, stop: int, offsets: list[int], rows: list[str]) -> int:
         """A property that is met for the first time, has a name of its own, or has parts."""
         if tag >= FIRST_NAMED:
-            found = read_name(source.data, at + 4)
+            found = read_name(reading.source.data, at + 4)
             if found is None:
                 raise Anomaly
             element = Element(0, tag, found[0], 0, 0, None)
-            return self._node(source, tag, element.name, at, stop, element.params(params["codepage"], 0), add)
+            params = element.params(reading.params["codepage"], 0)
+            node = element_tree(reading.source, tag, element.name, at, stop, params)
+            reading.node(node, offsets, rows)
+            return node.end
         name = Element(0, tag, None, 0, 0, None).name
         kind = self.kinds[tag]
         if kind is None:
-            end = self._node(source, tag, name, at, stop, params, add)
-            _note(name, params)
-            return end
+            node = element_tree(reading.source, tag, name, at, stop, reading.params)
+            reading.node(node, offsets, rows)
+            if name in ASKED_FOR:
+                reading.places.setdefault(name, node)
+            return node.end
         begin = f"{tag},{quoted(name)},"
         asked_for = name in ASKED_FOR
         reader = _noting(kind.read, name) if asked_for else kind.read
         if len(self._known) < self.MOST_TAGS:
             self._known[tag] = 0 if asked_for else kind.size, _Few(kind.read, begin), reader, begin
-        return reader(source.data, at, stop, params, add, begin)
-
-    @staticmethod
-    def _node(source: ByteSource, tag: int, name: str, at: int, stop: int, params: dict[str, Any], add: Any) -> int:
-        node = element_tree(source, tag, name, at, stop, params)
-        add(node)
-        return node.end
+        text, end = reader(reading.source.data, at, stop, reading.params, begin)
+        offsets.append(at)
+        rows.append(text)
+        return end
 
 
-def _note(name: str, params: dict[str, Any]) -> None:
-    """The last row has that name."""
-    if name in ASKED_FOR:
-        rows, places = params["_table"]
-        places.setdefault(name, len(rows) - 1)
+class _Reading:
+    """What one table is made of while it is read."""
+
+    __slots__ = ("amount", "params", "parts", "places", "source")
+
+    def __init__(self, source: ByteSource, codepage: str | None) -> None:
+        self.source = source
+        self.places: dict[str, Place] = {}
+        self.params: dict[str, Any] = {"codepage": codepage, "after": 0, "named": None, "_places": self.places}
+        self.parts: list[str | Node] = []
+        self.amount = 0
+
+    def take(self, offsets: list[int], rows: list[str]) -> None:
+        """Take the rows."""
+        if rows:
+            self.amount += len(rows)
+            self.parts.append(joined(offsets, rows))
+            offsets.clear()
+            rows.clear()
+
+    def node(self, node: Node, offsets: list[int], rows: list[str]) -> None:
+        """Take a node that stands behind the rows."""
+        self.take(offsets, rows)
+        self.amount += 1
+        self.parts.append(node)
 
 
 def _noting(read: Reader, name: str) -> Reader:
-    """A reader that notes where the rows of a name are."""
+    """A reader that notes where the first row of a name is."""
 
-    def reader(data: bytes, at: int, end: int, params: dict[str, Any], out: Any, begin: str) -> int:
-        stop = read(data, at, end, params, out, begin)
-        _note(name, params)
-        return stop
+    def reader(data: bytes, at: int, end: int, params: dict[str, Any], begin: str) -> tuple[str, int]:
+        found = read(data, at, end, params, begin)
+        params["_places"].setdefault(name, (at, found[0]))
+        return found
 
     return reader

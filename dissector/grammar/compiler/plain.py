@@ -32,8 +32,8 @@ from dissector.grammar.xid import SizedXid
 from dissector.node import Summary, Undecoded
 
 Labeller = Callable[[Any], str]
-Reader = Callable[..., int]
-"""data, offset, end, arguments, add row, begin of the row -> offset behind the element"""
+Reader = Callable[[bytes, int, int, dict[str, Any], str], tuple[str, int]]
+"""data, offset, end, arguments, begin of the row -> row, offset behind the element"""
 MOST_TAGS = 4096
 CHANGE_LIST = 0x65E30102
 """PidTagPredecessorChangeList."""
@@ -97,7 +97,7 @@ class Kind(NamedTuple):
 class Plain(dict[int, Kind | None]):
     """Kinds by property tag, made when first asked for. None: a marker, a property with a name, or with parts.
 
-    A row is f"[{offset},{length},{begin}{value}", begin being what the reader was given for the tag.
+    A row is what stands behind its offset: f"{length},{begin}{value}", begin being what the reader was given.
     """
 
     def __init__(self, style: Style) -> None:
@@ -142,7 +142,7 @@ class Plain(dict[int, Kind | None]):
         values = write(form, False, raw=keys).function
         text = self.style.keys if keys else self.style.values(None if isinstance(labeller, Summary) else labeller)
 
-        def read(data: bytes, at: int, end: int, params: dict[str, Any], out: Callable[[str], None], begin: str) -> int:
+        def read(data: bytes, at: int, end: int, params: dict[str, Any], begin: str) -> tuple[str, int]:
             if at + 4 > end:
                 raise Anomaly
             value, stop = values(data, at + 4, end, params)
@@ -150,8 +150,7 @@ class Plain(dict[int, Kind | None]):
                 if not value:
                     raise Anomaly  # no bytes are no list
                 ascending(value)
-            out(f"[{at},{stop - at},{begin}{text(value)}")
-            return int(stop)
+            return f"{stop - at},{begin}{text(value)}", stop
 
         return read
 
@@ -173,11 +172,11 @@ class Plain(dict[int, Kind | None]):
         function = w.raw.get(variable)
         if function is xid_or_none:
             self._size = 0
-            return f"f'[{{at}},{length},{{name}}{self.style.key(w, variable)}'"
+            return f"f'{length},{{name}}{self.style.key(w, variable)}'"
         if function is not None:
             made = w.name()
             w.line(f"{made} = {function.__name__}({variable})")
             variable = made
         number = variable in w.plain or (variable in w.integers and labeller is not None)
         self._size = end.plus if number and end.base == "at" and end.plus <= 4 + FEW else 0
-        return f"f'[{{at}},{length},{{name}}{self.style.value(w, variable, labeller)}'"
+        return f"f'{length},{{name}}{self.style.value(w, variable, labeller)}'"

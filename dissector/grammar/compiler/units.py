@@ -109,9 +109,9 @@ def write(
     with every row, name is that of the outermost node. P: the arguments of parse() by name. Both raise, whatever it
     may be, where the interpreted reading has to say what is wrong.
     closed: for use from other functions, without a context around it. begun: the caller begins and finishes the node.
-    like: values of fields of the layout which decide how the
-    others are read: the function is for all values that decide the same. put: writes the one tuple that the rows are
-    to be instead of rows. raw: bytes that ids are made of are the values. Raises Unsupported.
+    like: values of fields of the layout which decide how the others are read: the function is for all values that
+    decide the same. put: writes what stands for all rows: read(data, at, end, P, name) -> (that, end). raw: bytes that
+    ids are made of are the values. Raises Unsupported.
     """
     from dissector.grammar.compiler.rules import content
 
@@ -125,10 +125,13 @@ def write(
         if writer.calls:
             writer.lines.insert(0, "    P['_origin'] = at")
     writer.settle()
-    writer.line(f"return {writer.position}" if rows else f"return {value}, {writer.position}")
-    if not closed and writer.interpreted > writer.compiled:
+    given = (writer.made,) if put is not None else () if rows else (value,)
+    writer.line(f"return {', '.join((*given, str(writer.position)))}")
+    if writer.interpreted and (put is not None or (not closed and writer.interpreted > writer.compiled)):
         raise Unsupported(writer.notes[0])
-    arguments = "data, at, end, P, out, name" if rows else "data, at, end, P"
+    arguments = (
+        "data, at, end, P, name" if put is not None else "data, at, end, P, out, name" if rows else "data, at, end, P"
+    )
     source = "\n".join((f"def read({arguments}):", *writer.lines, ""))
     namespace = {**NAMES, **writer.constants}
     exec(compile(source, f"<compiled {getattr(con, 'layout_name', '') or type(con).__name__}>", "exec"), namespace)

@@ -114,6 +114,8 @@ class Writer:
         self.rows = rows
         self.put = put
         self.unmade = raw
+        self.made = ""
+        """Source text of what `put` made."""
         self.used = set(fields_used(root))
         self.content_of = content
         self.lines: list[str] = []
@@ -305,7 +307,7 @@ class Writer:
             return
         items, self.items = self.items, []
         if self.put is not None:
-            self.line(f"out({self.put(self, items)})")
+            self.made = self.put(self, items)
             return
         slots: dict[str, int] = {}
 
