@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+import dissector
 from dissector.errors import DissectorError
 
 
@@ -27,9 +28,7 @@ def application(name: str, about: str) -> typer.Typer:
 
     def show(wanted: bool) -> None:
         if wanted:
-            from importlib.metadata import version
-
-            print(f"{name} {version('mapi-dissector')}")
+            print(f"{name} {dissector.__version__}")
             raise typer.Exit
 
     @made.callback()
