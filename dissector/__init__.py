@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["open_capture"]
 
+__version__ = "0.1.0"
+
 
 def open_capture(
     path: str | Path | BinaryIO, *, engine: str = "auto", options: Mapping[str, str] | None = None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import NamedTuple
 
 
@@ -214,6 +215,17 @@ class ByteSource:
         """A source made from data[offset:offset + length]: a slice, or `data` when the bytes were transformed."""
         made = self.data[offset : offset + length] if data is None else data
         return ByteSource(label, made, (Piece(0, len(made), self, offset, length),))
+
+
+FREED = 16 << 20
+
+
+@cache
+def keep_freed() -> None:
+    """Have the GNU C library keep what is freed from now on: else it returns it to the system between one message and
+    the next, only to fetch it again. A block of this size, taken and given back, makes it do so.
+    """
+    bytes(FREED)
 
 
 COPIED = 1024

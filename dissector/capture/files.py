@@ -6,13 +6,9 @@ has no name: memory stays bounded and nothing is left behind.
 
 from __future__ import annotations
 
-import gzip
 import mmap
 import os
-import shutil
 import sys
-import tempfile
-import zlib
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, BinaryIO, TypeAlias
@@ -54,14 +50,15 @@ class MappedFile:
             self.name = os.fspath(given)
             file = opened.enter_context(Path(given).open("rb"))  # noqa: SIM115
         if not _is_plain(file):
-            spooled = opened.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
-            shutil.copyfileobj(file, spooled, _COPY)
+            spooled = opened.enter_context(_nameless())
+            while chunk := file.read(_COPY):
+                spooled.write(chunk)
             file = spooled
         file.seek(0)
         if file.read(2) == _GZIP:
             file.seek(0)
             self.compressed = True
-            unpacked = opened.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+            unpacked = opened.enter_context(_nameless())
             self._inflate(file, unpacked)
             file = unpacked
         file.seek(0, os.SEEK_END)
@@ -72,6 +69,9 @@ class MappedFile:
 
     def _inflate(self, source: IO[bytes], target: IO[bytes]) -> None:
         """Unpack as far as it goes: a cut file still gives what it holds."""
+        import gzip
+        import zlib
+
         try:
             with gzip.GzipFile(fileobj=source) as unpacked:
                 while chunk := unpacked.read1(_COPY):
@@ -97,6 +97,13 @@ class MappedFile:
 
     def close(self) -> None:
         self.data.close()
+
+
+def _nameless() -> IO[bytes]:
+    """A temporary file. Most captures are plain files and need none, nor what it takes to make one."""
+    import tempfile
+
+    return tempfile.TemporaryFile()
 
 
 def _is_plain(file: IO[bytes]) -> bool:

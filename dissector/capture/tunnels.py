@@ -6,7 +6,6 @@ first such frame comes, and asked for nothing but the place of the inner IP head
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -69,6 +68,8 @@ def in_frame(link_type: int, data: bytes) -> Inner | None:
 
 @cache
 def _bind() -> None:
+    import logging
+
     logging.getLogger("scapy").setLevel(logging.CRITICAL)  # what it thinks of a damaged header is not for the user
     logging.getLogger("scapy.runtime").setLevel(logging.CRITICAL)
     import_module("scapy.all")

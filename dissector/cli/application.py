@@ -11,7 +11,9 @@ from typing import Annotated
 
 import typer
 
+import dissector
 from dissector.errors import DissectorError
+from dissector.source import keep_freed
 
 
 def application(name: str, about: str) -> typer.Typer:
@@ -27,9 +29,7 @@ def application(name: str, about: str) -> typer.Typer:
 
     def show(wanted: bool) -> None:
         if wanted:
-            from importlib.metadata import version
-
-            print(f"{name} {version('mapi-dissector')}")
+            print(f"{name} {dissector.__version__}")
             raise typer.Exit
 
     @made.callback()
@@ -54,9 +54,6 @@ def keep_only(application: typer.Typer, named: Sequence[str]) -> None:
     application.registered_commands = chosen or commands
 
 
-FREED = 16 << 20
-"""A block of this size, taken and given back at the start, makes the GNU C library keep what is freed later: else it
-returns it to the system between one message and the next, only to fetch it again."""
 COLLECT = (100_000, 20, 100)
 """When the garbage collector looks for cycles: seldom. A reading makes millions of objects and hardly a cycle."""
 
@@ -64,7 +61,7 @@ COLLECT = (100_000, 20, 100)
 def run(application: typer.Typer, name: str) -> None:
     """Run a command line: errors become one line and exit code 2, a closed pipe ends quietly."""
     gc.set_threshold(*COLLECT)
-    bytes(FREED)
+    keep_freed()
     commands = application.registered_commands
     keep_only(application, sys.argv[1:2])
     try:

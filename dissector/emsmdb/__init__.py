@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dissector.emsmdb.call import Call, Pdu, Side
-from dissector.emsmdb.mapihttp import call_from as http_call
-from dissector.emsmdb.rpccalls import Known
-from dissector.emsmdb.rpccalls import call_from as rpc_call
+from dissector.emsmdb import mapihttp
+from dissector.emsmdb.call import Call, Known, Pdu, Side
 from dissector.transport.messages import HttpExchange, Message, RpcCall
 
 __all__ = ["Call", "Known", "Pdu", "Side", "calls_from"]
@@ -18,7 +16,9 @@ def calls_from(message: Message, known: Known | None = None) -> Call | None:
     Never raises: what cannot be read gives a call without payloads and with diagnostics.
     """
     if isinstance(message, HttpExchange):
-        return http_call(message)
+        return mapihttp.call_from(message)
     if isinstance(message, RpcCall):
-        return rpc_call(message, known)
+        from dissector.emsmdb import rpccalls  # most captures have no such call
+
+        return rpccalls.call_from(message, known)
     return None

@@ -7,12 +7,16 @@ are asked for, by the envelope that knows the side's layout, so that a list of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from dissector.node import Diagnostic, Node
 from dissector.source import ByteSource
+
+Known = MutableMapping[tuple[int, int], uuid.UUID]
+"""Interfaces found by the shape of a stub, by connection number and presentation context."""
 
 RopBufferTree = Callable[[int, ByteSource], Node]
 """Makes the tree of one ROP buffer: its index among the side's payloads, and the payload."""

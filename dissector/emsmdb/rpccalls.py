@@ -9,14 +9,14 @@ trees and rebuilt bytes come from the Layouts.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 from struct import Struct
 from typing import Any
 
 from construct import ConstructError, Container
 
 from dissector.emsmdb import buffers
-from dissector.emsmdb.call import Call, Pdu, RopBufferTree, Side
+from dissector.emsmdb.call import Call, Known, Pdu, RopBufferTree, Side
 from dissector.grammar import base, layouts, reading
 from dissector.grammar.envelopes import ASYNC_EMSMDB, EMSMDB, RFR, RPC_NAMES, RpcDef
 from dissector.grammar.names import enum_name
@@ -39,9 +39,6 @@ INTERFACES: Mapping[uuid.UUID, tuple[str, Mapping[int, RpcDef]]] = {
 }
 
 EC_DO_RPC, EC_DO_CONNECT_EX, EC_DO_RPC_EXT2 = 2, 10, 11
-
-Known = MutableMapping[tuple[int, int], uuid.UUID]
-"""Interfaces found by the shape of a stub, by connection number and presentation context."""
 
 
 def call_from(rpc: RpcCall, known: Known | None = None) -> Call | None:

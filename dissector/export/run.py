@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import dissector
 from dissector.errors import DissectorError
 from dissector.export.rows import rows_of
 from dissector.export.sets import Form, Place, cleared, set_name
@@ -63,7 +64,7 @@ def export(order: Order) -> Outcome:
         if not order.force and place.is_there(json.dumps(options, sort_keys=True)):
             return Outcome(order.capture, "kept", str(place.path))
         with dissect(order.capture, engine=order.engine, options=order.options) as dissection:
-            rows = place.write(rows_of(dissection, options, _version()))
+            rows = place.write(rows_of(dissection, options, dissector.__version__))
     except DissectorError as error:
         why = str(error).removeprefix(f"{order.capture}: ")
     except MemoryError:
@@ -74,12 +75,6 @@ def export(order: Order) -> Outcome:
     else:
         return Outcome(order.capture, "written", str(place.path), rows=rows, seconds=time.monotonic() - began)
     return Outcome(order.capture, "failed", why=why, seconds=time.monotonic() - began)
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("mapi-dissector")
 
 
 def export_many(orders: Sequence[Order], jobs: int = 1, scheduler: str | None = None) -> Iterator[Outcome]:

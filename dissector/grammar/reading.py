@@ -11,7 +11,6 @@ from typing import Any
 from construct import Construct
 
 from dissector.grammar.base import parse_interpreted, trace_interpreted
-from dissector.grammar.compiler import tree_reader, value_reader
 from dissector.node import Node
 from dissector.source import ByteSource
 
@@ -63,6 +62,8 @@ def warmed(layout: Construct, reading: str) -> Any:
     uses = state["_uses" + reading] = state.get("_uses" + reading, 0) + 1
     if uses <= HOT:
         return False
+    from dissector.grammar.compiler import tree_reader, value_reader  # a small capture does without it
+
     state[reading] = (tree_reader if reading == "_rows" else value_reader)(layout) or False
     return state[reading]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dissector.grammar.pdu import could_be_header, read_header
+from dissector.grammar.pduheader import could_be_header, read_header
 from dissector.transport.head import MAX_LINE, start_line
 from dissector.transport.http import HttpProtocol
 from dissector.transport.messages import Message

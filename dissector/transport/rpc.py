@@ -14,8 +14,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dissector.grammar.base import GrammarError
-from dissector.grammar.pdu import (
+from dissector.grammar.pduheader import (
     ALTER_CONTEXT,
     ALTER_CONTEXT_RESP,
     BIND,
@@ -33,7 +32,6 @@ from dissector.grammar.pdu import (
     SHUTDOWN,
     Header,
     auth_pad,
-    parse_pdu,
     ptype_name,
 )
 from dissector.node import Diagnostic, Severity, Undecoded
@@ -350,6 +348,8 @@ def _cut(pdu: Pdu) -> Diagnostic:
 
 def _body(pdu: Pdu) -> Any:
     """The decoded body of a PDU; None, with a note on the PDU, where it cannot be read."""
+    from dissector.grammar.pdu import GrammarError, parse_pdu  # who reads HTTP only does without the grammar
+
     try:
         body = parse_pdu(pdu.piece.source.data)["body"]
     except GrammarError as error:

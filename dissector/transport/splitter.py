@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from dissector.grammar.pdu import HEADER_SIZE, Header, could_be_header, ptype_name, read_header
+from dissector.grammar.pduheader import HEADER_SIZE, Header, could_be_header, ptype_name, read_header
 from dissector.node import Diagnostic, Severity
 from dissector.transport.window import Piece, Window
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from dissector.capture.base import ACK, CONTROL, FIN, RST, SYN, Capture, Data, Segment, distance
+from dissector.source import keep_freed
 from dissector.transport.stream import Connection, Direction, StreamParser, Taken
 
 __all__ = ["Connection", "Direction", "StreamParser", "Taken", "TcpStats", "reassemble", "reassemble_capture"]
@@ -97,6 +98,7 @@ def reassemble_capture(
     capture: Capture, handler: Callable[[Connection], StreamParser[M]], stats: TcpStats | None = None
 ) -> Iterator[M]:
     """The same for all segments of a capture, whose walk puts those in order where they belong by itself."""
+    keep_freed()
     made = _Reassembler(capture.data, handler, stats or TcpStats())
     return made.run(capture.segments(made.table))
 

@@ -111,9 +111,14 @@ def type_code(name: str) -> int | None:
 
 
 @cache
+def _property_rows() -> list[list[str]]:
+    return rows("properties.tsv")
+
+
+@cache
 def _properties() -> tuple[dict[str, str], dict[str, str]]:
     """By id and type, and by id, as the table writes them: to make numbers of them all takes longer than the rest."""
-    table = rows("properties.tsv")[::-1]  # of two names the first counts
+    table = _property_rows()[::-1]  # of two names the first counts
     exact = {prop_id + (prop_type or "0x0000"): name for prop_id, prop_type, name, _ in table}
     # other names are of one provider or one type: they say nothing of another type
     by_id = {prop_id: name for prop_id, _, name, _ in table if name.startswith("PidTag")}
@@ -140,32 +145,29 @@ def property_name(tag: int, address_book: bool = False) -> str:
     return by_id.get(written, "")
 
 
-def _tag(prop_id: str, prop_type: str) -> int:
-    return int(prop_id, 16) << 16 | int(prop_type or "0", 16)
-
-
 @cache
-def _property_tags() -> dict[str, list[int]]:
-    table: dict[str, list[int]] = {}
-    for prop_id, prop_type, name, _ in rows("properties.tsv"):
-        if name:
-            table.setdefault(name.lower(), []).append(_tag(prop_id, prop_type))
+def _named_rows() -> dict[str, list[list[str]]]:
+    table: dict[str, list[list[str]]] = {}
+    for row in _property_rows():
+        if row[2]:
+            table.setdefault(row[2].lower(), []).append(row)
     return table
 
 
 @cache
-def _other_property_tags() -> dict[str, list[int]]:
-    others: dict[str, list[int]] = {}
-    for prop_id, prop_type, _, alternatives in rows("properties.tsv"):
-        for other in filter(None, alternatives.lower().split(";")):
-            others.setdefault(other, []).append(_tag(prop_id, prop_type))
+def _otherwise_named_rows() -> dict[str, list[list[str]]]:
+    others: dict[str, list[list[str]]] = {}
+    for row in _property_rows():
+        for other in filter(None, row[3].lower().split(";")):
+            others.setdefault(other, []).append(row)
     return others
 
 
 def property_tags(name: str) -> list[int]:
     """The tags of 'PidTagSubject' (or 'PR_SUBJECT', in any case): [0x0037001F]; empty where none is known."""
     key = name.lower()
-    return list(_property_tags().get(key) or _other_property_tags().get(key) or ())
+    found = _named_rows().get(key) or _otherwise_named_rows().get(key) or ()
+    return [int(prop_id, 16) << 16 | int(prop_type or "0", 16) for prop_id, prop_type, _, _ in found]
 
 
 @cache
