@@ -215,8 +215,8 @@ class TreeBuilder:
         """The same for a marker at a place in the source."""
         step = self.move(tag, offset)
         self.after = tag
-        if step.begins == _MESSAGE_CHANGE and self.tables is not None and len(self.open) == 3 and not step.trouble:
-            messages = self.tables.messages(self.source, offset, stop, self.codepage)
+        if step.begins == _MESSAGE_CHANGE and len(self.open) == 3 and not step.trouble and not step.cut:
+            messages = self.tables.messages(self.source, offset, stop, self.codepage) if self.tables else None
             if messages is not None:
                 return self.passed(messages)
         node = Node(MARKERS[tag], self.source, offset, 4, tag, [], "", MARKER_WORDS, [])

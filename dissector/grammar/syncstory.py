@@ -211,6 +211,23 @@ class StoryReader:
         reader.skip(len(tail) + count)
         return count
 
+    def jump(self, count: int, elements: int) -> list[Item] | None:
+        """Go over messageChangeFulls that come next and are read elsewhere: so many bytes and elements.
+
+        Gives the items that are complete before them. None, and nothing is done, where an element has begun already.
+        """
+        reader = self._reader
+        if not reader.comes_plain or reader.at < len(reader.waiting) or self._seeking or self._held:
+            return None
+        offset = reader.offset
+        done = list(self._move(self._syntax.advance(_CHANGE), offset))
+        self._syntax.leave()
+        del self._path[1:]
+        self._item = None
+        self.elements += elements
+        reader.skip(count)
+        return done
+
     def resume(self, offset: int) -> Iterator[Item]:
         """Bytes are missing: what is fed next stands at this offset of the stream and begins an element.
 

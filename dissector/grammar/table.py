@@ -43,10 +43,11 @@ class Table(ABC):
 
 
 class Messages(ABC):
-    """messageChanges side by side, each of one messageChangeFull. end: the place behind them. amount: how many they
-    are. elements: how many elements are in them."""
+    """messageChanges side by side, each of one messageChangeFull, from start to end of the source. amount: how many
+    they are. elements: how many elements are in them."""
 
     __slots__ = ()
+    start: int
     end: int
     amount: int
     elements: int

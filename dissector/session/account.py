@@ -115,6 +115,19 @@ class Account:
         self._take(story.items())
         allowance.left -= story.elements - before
 
+    def jump(self, count: int, messages: int, elements: int) -> bool:
+        """Count messageChangeFulls that come next, so many bytes of them, instead of being fed with them.
+
+        False where that cannot be: an element has begun already, or the next sure one is being looked for.
+        """
+        done = self._story.jump(count, elements) if self._story is not None and self._held is None else None
+        if done is None:
+            return False
+        self._at += count
+        self._take(done)
+        self.changes["full"] += messages
+        return True
+
     def gap(self) -> None:
         """What comes next does not follow what came before."""
         if self._held is not None:

@@ -5,7 +5,7 @@ Made by streams.py, which joins them across the ROPs that carry them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, cast
 
@@ -60,6 +60,15 @@ class Failure(NamedTuple):
     frame: int
     rop: str
     code: int
+
+
+class Passed(NamedTuple):
+    """Messages that were read, start to end of the stream: how many of them, and how many elements."""
+
+    start: int
+    end: int
+    messages: int
+    elements: int
 
 
 @dataclass(slots=True, eq=False)
@@ -256,13 +265,22 @@ class Stream:
         if self.kept is not None:
             self.kept.add(source, offset, buffer.length)
 
-    def _catch_up(self) -> None:
-        """Make the account of what was kept."""
+    def _catch_up(self, read: Sequence[Passed] = ()) -> None:
+        """Make the account of what was kept. read: messages that the tree was made of, which need not be read again."""
         assert self.kept is not None
         at = 0
+        passed = iter(read)
+        coming = next(passed, None)
         for end, hole in (*((gap.offset, True) for gap in self.gaps), (self.kept.size, False)):
             while at < end:
-                part = self.kept.part(at, min(at + PART, end))
+                if coming is not None and at == coming.start:
+                    if self.counting.jump(coming.end - at, coming.messages, coming.elements):
+                        at = coming.end
+                        coming = next(passed, None)
+                        continue
+                    coming = next(passed, None)
+                stop = min(at + PART, end)
+                part = self.kept.part(at, stop if coming is None else min(stop, coming.start))
                 self.counting.feed(part)
                 at += len(part)
             if hole:
@@ -270,6 +288,16 @@ class Stream:
         if self.over:
             self.counting.finish()
         self.deferred = False
+
+    def counted(self, parts: Iterator[Node | Messages]) -> Iterator[Node | Messages]:
+        """shown_parts() as they come; at their end the account is made of them, as far as they tell."""
+        read: list[Passed] = []
+        for part in parts:
+            if isinstance(part, Messages):
+                read.append(Passed(part.start, part.end, part.amount, part.elements))
+            yield part
+        if self.deferred:
+            self._catch_up(read)
 
     def missing(self, why: str) -> None:
         """Bytes are missing at this place."""

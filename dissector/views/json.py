@@ -23,9 +23,9 @@ from dissector.views.text import HIDDEN, shown_trees
 
 def node_json(node: Node, inherited: ByteSource | None = None) -> dict[str, Any]:
     """A node and all below it. Empty members are left out; `source` stands where it differs from the parent's."""
-    made: dict[str, Any] = {"name": node.name, "offset": node.offset, "length": node.length}
+    made: dict[str, Any] = {"name": plain(node.name), "offset": node.offset, "length": node.length}
     if node.source is not inherited:
-        made["source"] = node.source.label
+        made["source"] = plain(node.source.label)
     if node.secret:
         made["value"] = HIDDEN
     elif node.value is not None:

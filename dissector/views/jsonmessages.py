@@ -46,7 +46,7 @@ class JsonStreamReader(JsonReader):
 
     def messages(self, source: ByteSource, at: int, stop: int, codepage: str | None) -> JsonMessages | None:
         texts: list[str] = []
-        elements = size = 0
+        start, elements, size = at, 0, 0
         frames = Frames(source)
         try:
             while size < AT_ONCE:
@@ -58,7 +58,7 @@ class JsonStreamReader(JsonReader):
                     break
         except Odd:
             pass
-        return JsonMessages(",".join(texts), at, len(texts), elements) if texts else None
+        return JsonMessages(",".join(texts), start, at, len(texts), elements) if texts else None
 
     def breaks_a_rule(self, source: ByteSource, header: JsonTable) -> bool:
         tags = tuple(header.tags(source, header.amount))

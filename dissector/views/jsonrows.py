@@ -24,7 +24,7 @@ from dissector.grammar.ics import TERMINALS
 from dissector.grammar.icstree import ASKED_FOR
 from dissector.grammar.table import WITH_ID, Messages, Table
 from dissector.grammar.xid import Xid, gid_words
-from dissector.node import Node, brief
+from dissector.node import LABEL_LIMIT, Node, brief
 from dissector.source import ByteSource
 from dissector.views.jsonvalues import quoted, value_text
 
@@ -75,7 +75,7 @@ class JsonTable(Table):
         if isinstance(place, Node):
             return brief(place)
         length, tag, _, value, *words = orjson.loads(f"[{place[1][:-1]}")
-        if tag in KEYS:
+        if tag in KEYS and len(value) <= LABEL_LIMIT:
             return value or "0 bytes"
         whole = not words and tag & 0xFFFF == 0x001F and length == 10 + 2 * len(value)
         if whole and "\\" not in value:  # neither bytes that are no text, nor text that is no Unicode
@@ -105,10 +105,10 @@ def joined(offsets: list[int], rows: list[str]) -> str:
 class JsonMessages(Messages):
     """Messages as text: what stands in the array "children" of their stream."""
 
-    __slots__ = ("amount", "elements", "end", "text")
+    __slots__ = ("amount", "elements", "end", "start", "text")
 
-    def __init__(self, text: str, end: int, amount: int, elements: int) -> None:
-        self.text, self.end, self.amount, self.elements = text, end, amount, elements
+    def __init__(self, text: str, start: int, end: int, amount: int, elements: int) -> None:
+        self.text, self.start, self.end, self.amount, self.elements = text, start, end, amount, elements
 
 
 class _Members(Words):

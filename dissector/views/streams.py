@@ -12,6 +12,7 @@ from dissector.grammar.icstree import SPEC, whole_tree
 from dissector.grammar.idset import IdsetReading
 from dissector.grammar.names import error_name
 from dissector.node import Node
+from dissector.session.account import Account
 from dissector.session.stream import StateUpload, Stream
 from dissector.session.streams import Joined
 from dissector.source import ByteSource
@@ -78,8 +79,13 @@ class StreamRow:
         return {name: plain(getattr(self, name)) for name in self.__slots__}
 
 
-def stream_row(stream: Stream) -> StreamRow:
-    account = stream.account
+COUNTED = ("elements", "messages", "folders", "cut", "reported", "returned", "fault_count", "faults", "unread_bytes")
+"""What is known when all of a stream has been read. In JSON with its tree these stand behind the tree."""
+
+
+def stream_row(stream: Stream, account: Account | None = None) -> StreamRow:
+    """account: of the stream, unless one that is still to be made will do."""
+    account = account or stream.account
     reported = {
         name: counts(one) for kind, sets in account.sets.items() if kind != "state" for name, one in sets.items()
     }
@@ -298,11 +304,11 @@ def stream_pieces(stream: Stream, *, tree: bool = False, states: bool = True, ro
 
     rows: plain properties are rows, not nodes.
     """
-    row = dumps(stream_row(stream).as_json())
     if not tree:
-        yield row
+        yield dumps(stream_row(stream).as_json())
         return
-    yield row[:-1]
+    row = stream_row(stream, stream.counting).as_json()
+    yield dumps({name: value for name, value in row.items() if name not in COUNTED})[:-1]
     if states:
         yield f',"states":[{",".join(map(state_text, stream.states))}]'
     yield ',"tree":'
@@ -310,12 +316,13 @@ def stream_pieces(stream: Stream, *, tree: bool = False, states: bool = True, ro
         yield "null"
     else:
         source = stream.source()
-        parts = stream.shown_parts(source, TABLES if rows else None)
+        parts = stream.counted(stream.shown_parts(source, TABLES if rows else None))
         if stream.root in PIECEWISE:
             yield from parts_pieces(parts, _begun(stream, source))
         else:
             yield node_text(whole_tree(parts))
-    yield "}"
+    row = stream_row(stream).as_json()
+    yield f",{dumps({name: row[name] for name in COUNTED})[1:]}"
 
 
 def state_text(state: StateUpload) -> str:

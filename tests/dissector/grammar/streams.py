@@ -70,16 +70,22 @@ def subject(text: str = "Hello") -> Element:
     return make(0x0037001F, text)
 
 
-def full_change(text: str = "Hello", body: bytes = b"") -> list[Element]:
-    """A messageChangeFull with a recipient, an attachment and, in a second attachment, an embedded message."""
+def simple_change(text: str = "Hello", body: bytes = b"") -> list[Element]:
+    """A messageChangeFull with a recipient and an attachment."""
     return elements(
         "IncrSyncChg", HEADER, "IncrSyncMessage", make(0x001A001F, "IPM.Note"), subject(text),
         make(0x8005001F, "filed", Named(SET, 0x8005)), make(0x8006000B, True, Named(SET, "Färbung")),
         make(0x10130102, body),
         make(0x40160003, 0x0E12000D), "StartRecip", make(0x30000003, 0), make(0x3001001F, "Alice"), "EndToRecip",
         make(0x40160003, 0x0E13000D), "NewAttach", make(0x0E210003, 0), make(0x37010102, b"data"), "EndAttach",
-        "NewAttach", make(0x0E210003, 1), "StartEmbed", subject("inner"), "StartRecip", make(0x30000003, 0),
-        "EndToRecip", "NewAttach", make(0x0E210003, 0), "EndAttach", "EndEmbed", "EndAttach",
+    )  # fmt: skip
+
+
+def full_change(text: str = "Hello", body: bytes = b"") -> list[Element]:
+    """The same with a second attachment that is an embedded message."""
+    return elements(
+        simple_change(text, body), "NewAttach", make(0x0E210003, 1), "StartEmbed", subject("inner"), "StartRecip",
+        make(0x30000003, 0), "EndToRecip", "NewAttach", make(0x0E210003, 0), "EndAttach", "EndEmbed", "EndAttach",
     )  # fmt: skip
 
 

@@ -22,7 +22,17 @@ from dissector.views.json import dumps, node_json, node_text, parts_pieces
 from dissector.views.jsonmessages import TABLES
 from dissector.views.jsonrows import JsonReader
 from dissector.views.streams import PIECEWISE
-from tests.dissector.grammar.streams import GID, HEADER, REAL, STATE, full_change, partial_change, real, stream
+from tests.dissector.grammar.streams import (
+    GID,
+    HEADER,
+    REAL,
+    STATE,
+    full_change,
+    partial_change,
+    real,
+    simple_change,
+    stream,
+)
 from tests.dissector.views.test_json_text import located
 
 Json = dict[str, Any]
@@ -84,7 +94,7 @@ def test_real_streams(name: str) -> None:
     assert found["rows"] > found["nodes"] or name.endswith(("noop", "again"))  # those are a state alone
 
 
-WHOLE = stream(full_change(body=b"body"), partial_change(), STATE, "IncrSyncEnd")
+WHOLE = stream(simple_change(), full_change(body=b"body"), simple_change(), partial_change(), STATE, "IncrSyncEnd")
 
 
 def test_damaged_streams() -> None:
@@ -99,6 +109,11 @@ def test_damaged_streams() -> None:
 @pytest.mark.parametrize("root", ["contentsSync", "messageList", "folderContent", "state"])
 def test_streams_that_are_something_else(root: str) -> None:
     compare(*both(WHOLE, root), Counter())
+
+
+def test_a_long_key() -> None:
+    header = [counted(0x65E00102, GID[:16] + bytes(230)), *HEADER[1:]]
+    compare(*both(stream("IncrSyncChg", header, "IncrSyncMessage", ODD[0], STATE), "contentsSync"), Counter())
 
 
 def test_missing_bytes() -> None:
@@ -154,6 +169,7 @@ ODD = [
     counted(0x65E20102, GID[:16] + b"\1\2\3\4"),
     counted(0x65E20102, b""),
     counted(0x65E20102, b"short"),
+    counted(0x65E20102, GID[:16] + bytes(230)),
     counted(0x65E30102, b"\x16" + GID),
     counted(0x65E30102, b"\x16" + GID + b"\x16" + GID),  # one namespace twice: remarked on
     counted(0x65E30102, bytes([22]) + bytes(22) + b"\x16" + GID),
