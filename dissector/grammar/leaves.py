@@ -94,9 +94,14 @@ def filetime_text(value: int) -> str:
     try:
         days, milliseconds = divmod(value // 10_000, 86_400_000)
         minutes, milliseconds = divmod(milliseconds, 60_000)
-        return f"{_day(days)}{_minute(minutes)}{milliseconds // 1000:02}.{milliseconds % 1000:03}Z"
+        seconds, milliseconds = divmod(milliseconds, 1000)
+        return f"{_day(days)}{_minute(minutes)}{_SECONDS[seconds]}{_MILLISECONDS[milliseconds]}"
     except (OverflowError, ValueError, TypeError):
         return "beyond the calendar"
+
+
+_SECONDS = [f"{number:02}." for number in range(60)]
+_MILLISECONDS = [f"{number:03}Z" for number in range(1000)]
 
 
 @lru_cache(4096)

@@ -22,7 +22,7 @@ def _words(value: XidValue | bytes) -> str:
 
 def gid_words(counter: bytes) -> str:
     """The words for an XID that is a GID."""
-    return f"GID, GlobalCounter 0x{int.from_bytes(counter, 'big'):X}"
+    return f"GID, GlobalCounter 0x{counter.hex().upper().lstrip('0') or '0'}"
 
 
 class _Xid(Construct):  # type: ignore[misc]

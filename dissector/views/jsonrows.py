@@ -22,6 +22,7 @@ from dissector.grammar.elements import Element, read_name
 from dissector.grammar.fasttransfer import FIRST_NAMED
 from dissector.grammar.ics import TERMINALS
 from dissector.grammar.icstree import ASKED_FOR
+from dissector.grammar.leaves import FileTime, filetime_text
 from dissector.grammar.table import WITH_ID, Messages, Table
 from dissector.grammar.xid import Xid, gid_words
 from dissector.node import LABEL_LIMIT, Node, brief
@@ -137,6 +138,8 @@ class JsonStyle:
                 text = f"{{{simple} if {variable}.__class__ is str and {variable}.isascii() else {text[1:]}"
         if labeller is None:
             return f"{text}],"
+        if labeller == FileTime.label:  # hardly any comes twice
+            return f'{text},"{{{w.constant(filetime_text, "F")}({variable})}}"],'
         words = w.constant(_Members(labeller), "W")
         return f"{text}{{{words}[{variable}]}}]," if number else f"{text}{{{words}.of({variable})}}],"
 
@@ -144,6 +147,9 @@ class JsonStyle:
         return f"{{{w.constant(_key, 'K')}({variable})}}],"
 
     def keys(self, values: Sequence[bytes]) -> str:
+        if len(values) == 1:
+            key, words = _key(values[0]).split(",", 1)
+            return f"[{key}],[{words}]],"
         both = [_key(value).split(",", 1) for value in values]
         return f"[{','.join([key for key, _ in both])}],[{','.join([words for _, words in both])}]],"
 
@@ -167,7 +173,8 @@ def _guid(raw: bytes) -> str:
 def _key(raw: bytes) -> str:
     """An XID and its words. A value has no comma in it."""
     if len(raw) == 22:
-        return f'"{_guid(raw[:16])}-{raw[16:].hex()}","{gid_words(raw[16:])}"'
+        counter = raw[16:]
+        return f'"{_guid(raw[:16])}-{counter.hex()}","{gid_words(counter)}"'
     value = xid_or_none(raw)
     return f"{value_text(value)},{quoted(Xid.label(value))}"
 
@@ -202,110 +209,100 @@ class JsonReader:
     """Reads tables of properties."""
 
     MOST_TAGS = 4096
+    MOST_FEW = 64
+    """Of how many tags rows are kept."""
 
     def __init__(self) -> None:
         self.kinds = Plain(JsonStyle())
         self._known: dict[int, tuple[int, _Few, Reader, str]] = {}
         """By tag, of plain properties: the size of a Kind, rows, reader, begin of the row."""
+        self._few = 0
 
     def read(self, source: ByteSource, at: int, stop: int, codepage: str | None) -> JsonTable | None:
         data, unpack, known = source.data, _TAG_AND_LENGTH, self._known.get
         offsets: list[int] = []
         rows: list[str] = []
         place, add = offsets.append, rows.append
-        reading = _Reading(source, codepage)
-        params = reading.params
-        last, longest = stop - 8, _Few.LONGEST
+        parts: list[str | Node] = []
+        places: dict[str, Place] = {}
+        params = {"codepage": codepage, "after": 0, "named": None, "_places": places}
+        amount, last, longest = 0, stop - 8, _Few.LONGEST
         try:
-            while at <= last:
-                tag, length = unpack(data, at)
-                found = known(tag)
-                if found is None:
-                    if tag in TERMINALS or tag < WITH_ID:
-                        break
-                    at = self._other(reading, tag, at, stop, offsets, rows)
-                    continue
-                size, few, reader, begin = found
-                if size > 0:
-                    end = at + size
-                elif size and length <= longest:
-                    end = at + 8 + length
+            while True:
+                if at <= last:
+                    tag, length = unpack(data, at)
+                    found = known(tag)
+                elif at <= stop - 4:
+                    tag, found = _U32.unpack_from(data, at)[0], None
                 else:
-                    text, end = reader(data, at, stop, params, begin)
+                    break
+                if found is not None:
+                    size, few, reader, begin = found
+                    if size > 0:
+                        end = at + size
+                    elif size and length <= longest:
+                        end = at + 8 + length
+                    else:
+                        text, end = reader(data, at, stop, params, begin)
+                        place(at)
+                        add(text)
+                        at = end
+                        continue
+                    if end > stop:
+                        break
+                    text = few[data[at:end]]
                     place(at)
                     add(text)
                     at = end
                     continue
-                if end > stop:
+                if tag in TERMINALS or tag < WITH_ID:
                     break
-                text = few[data[at:end]]
-                place(at)
-                add(text)
+                made, end = self._other(source, tag, at, stop, params)
+                if isinstance(made, str):
+                    place(at)
+                    add(made)
+                else:
+                    if rows:
+                        amount += len(rows)
+                        parts.append(joined(offsets, rows))
+                        offsets.clear()
+                        rows.clear()
+                    amount += 1
+                    parts.append(made)
                 at = end
-            if last < at <= stop - 4:
-                tag = int.from_bytes(data[at : at + 4], "little")
-                if tag not in TERMINALS and tag >= WITH_ID:
-                    at = self._other(reading, tag, at, stop, offsets, rows)
         except Exception:
             pass
-        reading.take(offsets, rows)
-        return JsonTable(reading.parts, reading.amount, at, codepage, reading.places) if reading.amount else None
+        if rows:
+            amount += len(rows)
+            parts.append(joined(offsets, rows))
+        return JsonTable(parts, amount, at, codepage, places) if amount else None
 
-    def _other(self, reading: _Reading, tag: int, at: int, stop: int, offsets: list[int], rows: list[str]) -> int:
-        """A property that is met for the first time, has a name of its own, or has parts."""
+    def _other(
+        self, source: ByteSource, tag: int, at: int, stop: int, params: dict[str, Any]
+    ) -> tuple[str | Node, int]:
+        """A property that is met for the first time, has a name of its own, or has parts; and the place behind it."""
         if tag >= FIRST_NAMED:
-            found = read_name(reading.source.data, at + 4)
+            found = read_name(source.data, at + 4)
             if found is None:
                 raise Anomaly
             element = Element(0, tag, found[0], 0, 0, None)
-            params = element.params(reading.params["codepage"], 0)
-            node = element_tree(reading.source, tag, element.name, at, stop, params)
-            reading.node(node, offsets, rows)
-            return node.end
+            node = element_tree(source, tag, element.name, at, stop, element.params(params["codepage"], 0))
+            return node, node.end
         name = Element(0, tag, None, 0, 0, None).name
         kind = self.kinds[tag]
         if kind is None:
-            node = element_tree(reading.source, tag, name, at, stop, reading.params)
-            reading.node(node, offsets, rows)
+            node = element_tree(source, tag, name, at, stop, params)
             if name in ASKED_FOR:
-                reading.places.setdefault(name, node)
-            return node.end
+                params["_places"].setdefault(name, node)
+            return node, node.end
         begin = f"{tag},{quoted(name)},"
         asked_for = name in ASKED_FOR
         reader = _noting(kind.read, name) if asked_for else kind.read
-        if len(self._known) < self.MOST_TAGS:
-            self._known[tag] = 0 if asked_for else kind.size, _Few(kind.read, begin), reader, begin
-        text, end = reader(reading.source.data, at, stop, reading.params, begin)
-        offsets.append(at)
-        rows.append(text)
-        return end
-
-
-class _Reading:
-    """What one table is made of while it is read."""
-
-    __slots__ = ("amount", "params", "parts", "places", "source")
-
-    def __init__(self, source: ByteSource, codepage: str | None) -> None:
-        self.source = source
-        self.places: dict[str, Place] = {}
-        self.params: dict[str, Any] = {"codepage": codepage, "after": 0, "named": None, "_places": self.places}
-        self.parts: list[str | Node] = []
-        self.amount = 0
-
-    def take(self, offsets: list[int], rows: list[str]) -> None:
-        """Take the rows."""
-        if rows:
-            self.amount += len(rows)
-            self.parts.append(joined(offsets, rows))
-            offsets.clear()
-            rows.clear()
-
-    def node(self, node: Node, offsets: list[int], rows: list[str]) -> None:
-        """Take a node that stands behind the rows."""
-        self.take(offsets, rows)
-        self.amount += 1
-        self.parts.append(node)
+        if tag not in self._known and len(self._known) < self.MOST_TAGS:
+            size = kind.size if self._few < self.MOST_FEW and not asked_for else 0
+            self._few += size != 0
+            self._known[tag] = size, _Few(kind.read, begin), reader, begin
+        return reader(source.data, at, stop, params, begin)
 
 
 def _noting(read: Reader, name: str) -> Reader:
