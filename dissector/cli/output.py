@@ -12,6 +12,8 @@ from dissector.errors import DissectorError
 
 MOST_HELD = 1 << 16
 """Characters that are put together before they are written, but for a line that is longer."""
+LONG = 1 << 13
+"""Characters of a piece that is written by itself."""
 
 
 class Shape(NamedTuple):
@@ -45,13 +47,15 @@ def emit_pieces(items: Iterable[Iterable[str]], shape: Shape) -> None:
         any_yet = True
         for piece in item:
             size += len(piece)
+            if len(piece) >= LONG:  # not copied once more
+                _write("".join(batch))
+                batch.clear()
+                _write(piece)
+                size = MOST_HELD
+                continue
             if size > MOST_HELD:
                 _write("".join(batch))
                 batch.clear()
-                if len(piece) > MOST_HELD:  # not copied once more
-                    _write(piece)
-                    size = MOST_HELD
-                    continue
                 size = len(piece)
             batch.append(piece)
         batch.append(shape.behind)

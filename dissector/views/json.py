@@ -15,7 +15,7 @@ from dissector.grammar.table import Messages
 from dissector.node import Node
 from dissector.session.exchange import Exchange
 from dissector.source import ByteSource, Runs
-from dissector.views.jsonrows import JsonMessages, JsonTable
+from dissector.views.jsonrows import LONG, JsonMessages, JsonTable
 from dissector.views.jsonvalues import plain, quoted, value_text
 from dissector.views.rowtext import CHILDREN, Frames, Spread, Writers
 from dissector.views.text import HIDDEN, shown_trees
@@ -147,13 +147,12 @@ def parts_pieces(parts: Iterable[Node | Messages], begun: Node) -> Iterator[str]
     last: Node | Messages | None = None
     for part in parts:
         if isinstance(last, JsonMessages):
-            yield between
-            yield last.text
+            yield from merged([between, *last.pieces])
             between = ","
         elif isinstance(last, Node):
             out = [between]
             write_node(last, Frames(last.source), begun.source, out)
-            yield "".join(out)
+            yield from merged(out)
             between = ","
         last = part
     assert isinstance(last, Node)
@@ -236,9 +235,23 @@ def _write_marker(node: Node, frames: Frames, out: list[str], before: str) -> No
     out.append(f'{before}{_NAMES[node.name]}{offset},"length":4,"value":{node.value}{spans}}}')
 
 
-def _rows_member(parts: Iterable[Part], frames: Frames) -> str:
-    """',"rows":[...]': the children of a node of which some are rows of tables."""
-    rows: list[str] = []
+def merged(pieces: Iterable[str]) -> Iterator[str]:
+    """Text in fewer pieces, the long ones not copied."""
+    batch: list[str] = []
+    for piece in pieces:
+        if len(piece) < LONG:
+            batch.append(piece)
+            continue
+        if batch:
+            yield "".join(batch)
+            batch.clear()
+        yield piece
+    yield "".join(batch)
+
+
+def _write_rows(parts: Iterable[Any], frames: Frames, out: list[str]) -> None:
+    """The member "rows": the children of a node of which some are rows of tables."""
+    between = ',"rows":['
     for part in parts:
         found: Iterable[Any] = (part,)
         if type(part) is JsonTable:
@@ -246,8 +259,13 @@ def _rows_member(parts: Iterable[Part], frames: Frames) -> str:
         elif type(part) is Run:
             found = part.nodes(frames.source)
         for row in found:
-            rows.append(part_text(row, frames) if isinstance(row, Node) else row)
-    return f',"rows":[{",".join(rows)}]'
+            out.append(between)
+            between = ","
+            if isinstance(row, list):
+                out += row
+            else:
+                out.append(part_text(row, frames) if isinstance(row, Node) else row)
+    out.append("]")
 
 
 def part_text(node: Node, frames: Frames) -> str:
@@ -261,7 +279,7 @@ def _write_children(parts: Sequence[Part], frames: Frames, out: list[str]) -> No
     """The member "children" or "rows" of a node. Productions, which may be 200 deep, take one call each."""
     for part in parts:
         if type(part) is JsonTable:
-            out.append(_rows_member(parts, frames))
+            _write_rows(parts, frames, out)
             return
     source = frames.source
     state = [CHILDREN]

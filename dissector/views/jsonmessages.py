@@ -25,8 +25,9 @@ from dissector.views.rowtext import Frames
 _U32 = Struct("<I").unpack_from
 _CHANGE, _MESSAGE = MARKER["IncrSyncChg"], MARKER["IncrSyncMessage"]
 _ROW_ID, _ATTACH_NUMBER = 0x3000, 0x0E210003
-AT_ONCE = 1 << 18
-"""Characters after which messages are handed on."""
+AT_ONCE = 1 << 17
+"""Bytes of the stream after which messages are handed on."""
+Pieces = list[str]
 _SPEC = f',"spec":"{SPEC}"'
 
 
@@ -45,20 +46,24 @@ class JsonStreamReader(JsonReader):
         """Whether these tags break a rule of messageChangeHeader."""
 
     def messages(self, source: ByteSource, at: int, stop: int, codepage: str | None) -> JsonMessages | None:
-        texts: list[str] = []
-        start, elements, size = at, 0, 0
+        pieces: Pieces = []
+        start, count, elements, size = at, 0, 0, 0
         frames = Frames(source)
         try:
             while size < AT_ONCE:
                 message = _Message(self, source, at, stop, codepage, frames)
-                text = message.text()
-                texts.append(text)
-                at, elements, size = message.end, elements + message.elements, size + len(text)
+                made = message.pieces()
+                if count:
+                    pieces.append(",")
+                pieces += made
+                count += 1
+                size += message.end - at
+                at, elements = message.end, elements + message.elements
                 if message.behind != _CHANGE:
                     break
         except Odd:
             pass
-        return JsonMessages(",".join(texts), start, at, len(texts), elements) if texts else None
+        return JsonMessages(pieces, start, at, count, elements) if count else None
 
     def breaks_a_rule(self, source: ByteSource, header: JsonTable) -> bool:
         tags = tuple(header.tags(source, header.amount))
@@ -116,12 +121,20 @@ class _Message:
         label = f',"label":{quoted(words)}' if words else ""
         return f'{at},"length":{length}{label}{_SPEC}{spans_member(self.frames, self.source, at, length)}'
 
-    def production(self, name: str, at: int, words: str | None, member: str) -> str:
-        """That production; member: "rows" or "children" with what is in it, as text."""
-        return f'{{"name":"{name}","offset":{self.place(at, words)},{member}}}'
+    def production(self, name: str, at: int, words: str | None, below: str, parts: Pieces) -> Pieces:
+        """That production; below: "rows" or "children", and what is in them."""
+        return [f'{{"name":"{name}","offset":{self.place(at, words)},"{below}":[', *parts, "]}"]
 
-    def rows(self, table: JsonTable) -> str:
-        return ",".join([part_text(part, self.frames) if isinstance(part, Node) else part for part in table.parts])
+    def rows(self, table: JsonTable) -> Pieces:
+        made: Pieces = []
+        for part in table.parts:
+            if made:
+                made.append(",")
+            if isinstance(part, list):
+                made += part
+            else:
+                made.append(part_text(part, self.frames) if isinstance(part, Node) else part)
+        return made
 
     def words(self, table: JsonTable, *names: str) -> str | None:
         for name in names:
@@ -130,49 +143,58 @@ class _Message:
                 return found
         return None
 
-    def text(self) -> str:
+    def pieces(self) -> Pieces:
         start = self.at
-        parts = [self.marker(_CHANGE)]
+        parts = [self.marker(_CHANGE), ","]
         at = self.end
         header = self.table()
         if self.reader.breaks_a_rule(self.source, header):
             raise Odd
         words = self.words(header, "PidTagSourceKey")
-        rows = self.rows(header)
-        parts.append(self.production("messageChangeHeader", at, words, f'"rows":[{rows}]'))
-        parts.append(self.marker(_MESSAGE))
-        properties, text = self.properties()
-        parts.append(text)
+        parts += self.production("messageChangeHeader", at, words, "rows", self.rows(header))
+        parts += (",", self.marker(_MESSAGE), ",")
+        properties, below = self.properties()
+        parts += below
         self.behind = self.tag()
         if self.behind not in NEXT:
             at = self.end
             below = self.children()
-            parts.append(self.production("messageChildren", at, None, f'"children":[{below}]'))
+            parts.append(",")
+            parts += self.production("messageChildren", at, None, "children", below)
             self.behind = self.tag()
             if self.behind not in NEXT:
                 raise Odd
         subject = self.words(properties, "PidTagSubject")
         place = self.place(start, words if subject is None else subject)
-        full = f'{{"name":"messageChangeFull","offset":{place},"children":[{",".join(parts)}]}}'
-        return f'{{"name":"messageChange","offset":{place},"children":[{full}]}}'
+        begin = (
+            f'{{"name":"messageChange","offset":{place},"children":[{{"name":"messageChangeFull","offset":{place},'
+            '"children":['
+        )
+        return [begin, *parts, "]}]}"]
 
-    def properties(self) -> tuple[JsonTable, str]:
+    def properties(self) -> tuple[JsonTable, Pieces]:
         """A propList."""
         at = self.end
         table = self.table()
         words = f"{table.amount} propert{'y' if table.amount == 1 else 'ies'}"
-        return table, self.production("propList", at, words, f'"rows":[{self.rows(table)}]')
+        return table, self.production("propList", at, words, "rows", self.rows(table))
 
-    def children(self) -> str:
+    def children(self) -> Pieces:
         """What stands in messageChildren."""
-        parts = self.deleted()
-        while (tag := self.tag()) == START_RECIP:
+        parts: list[Pieces] = []
+        if self.tag() == FX_DEL_PROP:
+            parts.append([self.element(FX_DEL_PROP, 8)])
+        while self.tag() == START_RECIP:
             parts.append(self.recipient())
-        if tag == FX_DEL_PROP:
-            parts += self.deleted()
+        if self.tag() == FX_DEL_PROP:
+            parts.append([self.element(FX_DEL_PROP, 8)])
         while self.tag() == NEW_ATTACH:
             parts.append(self.attachment())
-        return ",".join(parts)
+        made = parts[0] if parts else []
+        for part in parts[1:]:
+            made.append(",")
+            made += part
+        return made
 
     def element(self, tag: int, size: int) -> str:
         """A property of fixed size, as a node."""
@@ -188,31 +210,28 @@ class _Message:
         self.elements += 1
         return part_text(node, self.frames)
 
-    def deleted(self) -> list[str]:
-        return [self.element(FX_DEL_PROP, 8)] if self.tag() == FX_DEL_PROP else []
-
-    def recipient(self) -> str:
+    def recipient(self) -> Pieces:
         at = self.end
         begin = self.marker(START_RECIP)
         table = self.table()
         if table.tags(self.source, 1)[0] >> 16 != _ROW_ID:
             raise Odd
         words = self.words(table, "PidTagDisplayName", "PidTagSmtpAddress", "PidTagEmailAddress")
-        rows = f"{begin},{self.rows(table)},{self.marker(END_TO_RECIP)}"
-        return self.production("recipient", at, words, f'"rows":[{rows}]')
+        parts = [begin, ",", *self.rows(table), ",", self.marker(END_TO_RECIP)]
+        return self.production("recipient", at, words, "rows", parts)
 
-    def attachment(self) -> str:
+    def attachment(self) -> Pieces:
         at = self.end
-        begin = self.marker(NEW_ATTACH)
+        parts = [self.marker(NEW_ATTACH), ","]
         if self.tag() != _ATTACH_NUMBER:
             raise Odd
-        number = self.element(_ATTACH_NUMBER, 8)
+        parts += (self.element(_ATTACH_NUMBER, 8), ",")
         inside = self.end
         table, properties = self.properties()
-        content = self.production("attachmentContent", inside, None, f'"children":[{properties}]')
+        parts += self.production("attachmentContent", inside, None, "children", properties)
         words = self.words(table, "PidTagAttachLongFilename", "PidTagDisplayName")
-        parts = f"{begin},{number},{content},{self.marker(END_ATTACH)}"
-        return self.production("attachment", at, words, f'"children":[{parts}]')
+        parts += (",", self.marker(END_ATTACH))
+        return self.production("attachment", at, words, "children", parts)
 
 
 TABLES = JsonStreamReader()

@@ -14,11 +14,11 @@ from typing import Any
 
 import orjson
 
-from dissector.grammar.compiler.plain import Labeller, Plain, Reader, Words
+from dissector.grammar.compiler.plain import Kind, Labeller, Plain, Reader, Words
 from dissector.grammar.compiler.runtime import Anomaly, xid_or_none
 from dissector.grammar.compiler.stream import element_tree
 from dissector.grammar.compiler.writer import Writer
-from dissector.grammar.elements import Element, read_name
+from dissector.grammar.elements import COUNTED, Element, read_name
 from dissector.grammar.fasttransfer import FIRST_NAMED
 from dissector.grammar.ics import TERMINALS
 from dissector.grammar.icstree import ASKED_FOR
@@ -31,19 +31,26 @@ from dissector.views.jsonvalues import quoted, value_text
 
 _U32 = Struct("<I")
 _TAG_AND_LENGTH = Struct("<II").unpack_from
+Part = str | list[str] | Node
 Place = Node | tuple[int, str]
 KEYS = frozenset((0x65E00102, 0x65E10102, 0x65E20102))
 """PidTagSourceKey, PidTagParentSourceKey, PidTagChangeKey: the words for one is the XID."""
 
 
+OPAQUE = -2
+"""A size beside those of Kind: a u32 length and bytes, which are the value."""
+LONG = 4096
+"""Bytes of a value whose text is a piece of its own."""
+
+
 class JsonTable(Table):
-    """parts: rows side by side as the text of arrays, and nodes. places: of the first of a name its node, or its
-    offset and its array behind that; only of names that somebody asks for. codepage: that of 8-bit text."""
+    """parts: rows side by side as the text of arrays, long rows in pieces, and nodes. codepage: that of 8-bit text.
+    places: of the first of a name its node, or its offset and its array behind that; of names that are asked for."""
 
     __slots__ = ("amount", "codepage", "end", "parts", "places")
 
     def __init__(
-        self, parts: list[str | Node], amount: int, end: int, codepage: str | None, places: dict[str, Place]
+        self, parts: list[Part], amount: int, end: int, codepage: str | None, places: dict[str, Place]
     ) -> None:
         self.parts, self.amount, self.end, self.codepage, self.places = parts, amount, end, codepage, places
 
@@ -52,7 +59,7 @@ class JsonTable(Table):
             if isinstance(part, Node):
                 yield part
             else:
-                for offset, length, tag, name, *_ in orjson.loads(f"[{part}]"):
+                for offset, length, tag, name, *_ in _arrays(part):
                     yield self._node(source, offset, length, tag, name)
 
     def _node(self, source: ByteSource, offset: int, length: int, tag: int, name: str) -> Node:
@@ -89,10 +96,15 @@ class JsonTable(Table):
             if isinstance(part, Node):
                 found.append(_U32.unpack_from(source.data, part.offset)[0])
             else:
-                found += [row[2] for row in orjson.loads(f"[{part}]")]
+                found += [row[2] for row in _arrays(part)]
             if len(found) >= most:
                 break
         return found[:most]
+
+
+def _arrays(part: str | list[str]) -> list[Any]:
+    found: list[Any] = orjson.loads(f"[{part if isinstance(part, str) else ''.join(part)}]")
+    return found
 
 
 def joined(offsets: list[int], rows: list[str]) -> str:
@@ -104,12 +116,12 @@ def joined(offsets: list[int], rows: list[str]) -> str:
 
 
 class JsonMessages(Messages):
-    """Messages as text: what stands in the array "children" of their stream."""
+    """Messages as pieces of text: what stands in the array "children" of their stream."""
 
-    __slots__ = ("amount", "elements", "end", "start", "text")
+    __slots__ = ("amount", "elements", "end", "pieces", "start")
 
-    def __init__(self, text: str, start: int, end: int, amount: int, elements: int) -> None:
-        self.text, self.start, self.end, self.amount, self.elements = text, start, end, amount, elements
+    def __init__(self, pieces: list[str], start: int, end: int, amount: int, elements: int) -> None:
+        self.pieces, self.start, self.end, self.amount, self.elements = pieces, start, end, amount, elements
 
 
 class _Members(Words):
@@ -186,9 +198,9 @@ class _Few(dict[bytes, str]):
     LONGEST = 160
     """Bytes of a value."""
 
-    def __init__(self, read: Reader, begin: str) -> None:
+    def __init__(self, kind: Kind, begin: str) -> None:
         super().__init__()
-        self.read, self.begin = read, begin
+        self.read, self.labeller, self.begin = kind.read, kind.labeller, begin
         self.seen: set[int] = set()
 
     def __missing__(self, raw: bytes) -> str:
@@ -204,6 +216,16 @@ class _Few(dict[bytes, str]):
             self.seen.add(mark)
         return text
 
+    def long(self, data: bytes, at: int, end: int, params: dict[str, Any], begin: str) -> tuple[list[str], int]:
+        """As a reader: the row of a long value (OPAQUE), which is not copied."""
+        start = at + 8
+        stop = start + _U32.unpack_from(data, at + 4)[0]
+        if stop > end:
+            raise Anomaly
+        value = data[start:stop]
+        words = "" if self.labeller is None else f",{quoted(self.labeller(value))}"
+        return [f'[{at},{stop - at},{begin}"', value.hex(), f'"{words}]'], stop
+
 
 class JsonReader:
     """Reads tables of properties."""
@@ -215,7 +237,7 @@ class JsonReader:
     def __init__(self) -> None:
         self.kinds = Plain(JsonStyle())
         self._known: dict[int, tuple[int, _Few, Reader, str]] = {}
-        """By tag, of plain properties: the size of a Kind, rows, reader, begin of the row."""
+        """By tag, of plain properties: the size of a Kind or OPAQUE, rows, reader, begin of the row."""
         self._few = 0
 
     def read(self, source: ByteSource, at: int, stop: int, codepage: str | None) -> JsonTable | None:
@@ -223,10 +245,11 @@ class JsonReader:
         offsets: list[int] = []
         rows: list[str] = []
         place, add = offsets.append, rows.append
-        parts: list[str | Node] = []
+        parts: list[Part] = []
         places: dict[str, Place] = {}
         params = {"codepage": codepage, "after": 0, "named": None, "_places": places}
         amount, last, longest = 0, stop - 8, _Few.LONGEST
+        made: str | Part
         try:
             while True:
                 if at <= last:
@@ -236,29 +259,24 @@ class JsonReader:
                     tag, found = _U32.unpack_from(data, at)[0], None
                 else:
                     break
-                if found is not None:
+                if found is None:
+                    if tag in TERMINALS or tag < WITH_ID:
+                        break
+                    made, end = self._other(source, tag, at, stop, params)
+                else:
                     size, few, reader, begin = found
-                    if size > 0:
-                        end = at + size
-                    elif size and length <= longest:
-                        end = at + 8 + length
-                    else:
-                        text, end = reader(data, at, stop, params, begin)
+                    if size > 0 or (size == COUNTED and length <= longest):
+                        end = at + size if size > 0 else at + 8 + length
+                        if end > stop:
+                            break
+                        text = few[data[at:end]]
                         place(at)
                         add(text)
                         at = end
                         continue
-                    if end > stop:
-                        break
-                    text = few[data[at:end]]
-                    place(at)
-                    add(text)
-                    at = end
-                    continue
-                if tag in TERMINALS or tag < WITH_ID:
-                    break
-                made, end = self._other(source, tag, at, stop, params)
-                if isinstance(made, str):
+                    read = few.long if size == OPAQUE and length >= LONG else reader
+                    made, end = read(data, at, stop, params, begin)
+                if made.__class__ is str:
                     place(at)
                     add(made)
                 else:
@@ -301,7 +319,7 @@ class JsonReader:
         if tag not in self._known and len(self._known) < self.MOST_TAGS:
             size = kind.size if self._few < self.MOST_FEW and not asked_for else 0
             self._few += size != 0
-            self._known[tag] = size, _Few(kind.read, begin), reader, begin
+            self._known[tag] = OPAQUE if kind.opaque else size, _Few(kind, begin), reader, begin
         return reader(source.data, at, stop, params, begin)
 
 

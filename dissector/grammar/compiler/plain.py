@@ -87,11 +87,13 @@ class Kind(NamedTuple):
     """How properties of one form are read.
 
     size: where many of one tag are alike, in bytes with the tag; COUNTED where four of these bytes are how many follow.
-    0 where hardly two are alike.
+    0 where hardly two are alike. opaque: a u32 length and bytes, which are the value. labeller: see Style.value.
     """
 
     read: Reader
     size: int
+    opaque: bool = False
+    labeller: Labeller | None = None
 
 
 class Plain(dict[int, Kind | None]):
@@ -104,7 +106,8 @@ class Plain(dict[int, Kind | None]):
         super().__init__()
         self.style = style
         self.by_form: dict[Any, Kind | None] = {}
-        self._size = 0
+        self._made: tuple[int, bool, Labeller | None] = 0, False, None
+        """What `put` has found out for Kind."""
 
     def __missing__(self, tag: int) -> Kind | None:
         kind = self.kind(tag)
@@ -124,7 +127,8 @@ class Plain(dict[int, Kind | None]):
             try:
                 read = write(PropValue, True, like={"PropertyTag": tag}, put=self.put).function
                 wide = type(form) is CountedText and form.width == 2
-                self.by_form[key] = Kind(read, COUNTED if wide else self._size)
+                size, opaque, labeller = self._made
+                self.by_form[key] = Kind(read, COUNTED if wide else size, opaque, labeller)
             except Unsupported:
                 several = self.several(form)
                 self.by_form[key] = None if several is None else Kind(several, 0)
@@ -171,12 +175,13 @@ class Plain(dict[int, Kind | None]):
         variable = item.value.source
         function = w.raw.get(variable)
         if function is xid_or_none:
-            self._size = 0
+            self._made = 0, False, None
             return f"f'{length},{{name}}{self.style.key(w, variable)}'"
         if function is not None:
             made = w.name()
             w.line(f"{made} = {function.__name__}({variable})")
             variable = made
         number = variable in w.plain or (variable in w.integers and labeller is not None)
-        self._size = end.plus if number and end.base == "at" and end.plus <= 4 + FEW else 0
+        few = number and end.base == "at" and end.plus <= 4 + FEW
+        self._made = end.plus if few else 0, variable in w.octets, labeller
         return f"f'{length},{{name}}{self.style.value(w, variable, labeller)}'"
