@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from dissector.emsmdb.mapihttp import Lines, line_leaf
 from dissector.grammar.compiler.rows import LazyNode
 from dissector.grammar.icstree import MARKER_WORDS
 from dissector.grammar.runs import Grouped, Part, Run
@@ -82,18 +83,23 @@ def spans_text(source: ByteSource, offset: int, length: int) -> str:
         if start >= stop:
             return ""
         return f',"spans":[[{runs.frames[index]},{runs.offsets[index] + start - starts[index]},{stop - start}]]'
-    behind = index + 1
-    if 0 <= index < len(starts) - 1 and start < ends[index] and starts[behind] < stop <= ends[behind]:
-        one = f"[{runs.frames[index]},{runs.offsets[index] + start - starts[index]},{ends[index] - start}]"
-        return f',"spans":[{one},[{runs.frames[behind]},{runs.offsets[behind]},{stop - starts[behind]}]]'
+    kept = runs.shown
+    if kept is not None and kept[0] == start and kept[1] == stop:
+        return kept[2]
     first, last = max(index, 0), bisect_left(starts, stop) - 1
-    texts = (
-        [_run_text(runs, one, start, stop) for one in ((first, last) if last > first else (first,))] if starts else []
-    )
-    if last > first + 1:
-        texts.insert(1, _between(runs, first + 1, last))
-    joined = ",".join(filter(None, texts))
-    return f',"spans":[{joined}]' if joined else ""
+    if first < last and index >= 0 and start < ends[first] and starts[last] < stop <= ends[last]:
+        one = f"[{runs.frames[first]},{runs.offsets[first] + start - starts[first]},{ends[first] - start}]"
+        two = f"[{runs.frames[last]},{runs.offsets[last]},{stop - starts[last]}]"
+        joined = f"{one},{_between(runs, first + 1, last)},{two}" if last > first + 1 else f"{one},{two}"
+    else:
+        seams = (first, last) if last > first else (first,) if starts else ()
+        texts = [_run_text(runs, one, start, stop) for one in seams]
+        if last > first + 1:
+            texts.insert(1, _between(runs, first + 1, last))
+        joined = ",".join(filter(None, texts))
+    text = f',"spans":[{joined}]' if joined else ""
+    runs.shown = start, stop, text
+    return text
 
 
 def _run_text(runs: Runs, number: int, start: int, stop: int) -> str:
@@ -105,13 +111,41 @@ def _run_text(runs: Runs, number: int, start: int, stop: int) -> str:
 
 def _between(runs: Runs, first: int, last: int) -> str:
     """Whole runs, one behind another. A structure and those around it have the same ones, so the texts are kept."""
+    kept = runs.between
+    if kept is not None and kept[0] == first and kept[1] == last:
+        return kept[2]
     texts = runs.texts
-    if texts is None or len(texts) != len(runs.starts):
-        texts = runs.texts = [
-            f"[{frame},{offset},{end - start}]"
-            for frame, offset, start, end in zip(runs.frames, runs.offsets, runs.starts, runs.ends, strict=True)
-        ]
-    return ",".join(texts[first:last])
+    if texts is None or len(texts) != len(runs.starts) or "" in texts:
+        texts = runs.texts = _run_texts(runs, texts or [])
+    text = ",".join(texts[first:last])
+    runs.between = first, last, text
+    return text
+
+
+def _run_texts(runs: Runs, known: list[str]) -> list[str]:
+    """The text of every run; what stands in `known` is it already."""
+    ends: dict[tuple[int, int], str] = {}
+    texts: list[str] = []
+    known = known + [""] * (len(runs.starts) - len(known))
+    for text, frame, offset, start, end in zip(known, runs.frames, runs.offsets, runs.starts, runs.ends, strict=True):
+        if not text:
+            place = offset, end - start
+            behind = ends.get(place)
+            if behind is None:
+                behind = ends[place] = f"{offset},{end - start}]"
+            text = f"[{frame},{behind}"
+        texts.append(text)
+    return texts
+
+
+def spans_member(frames: Frames, source: ByteSource, offset: int, length: int) -> str:
+    """spans_text(), most of which is known where the range lies in the frame at hand."""
+    if length <= 0:
+        return ""
+    stop = offset + length
+    if (offset >= frames.low and stop <= frames.high) or frames.holds(offset, stop):
+        return f"{frames.spans}{offset + frames.shift},{length}]]"
+    return spans_text(source, offset, length)
 
 
 def value_member(value: Any) -> str:
@@ -119,13 +153,14 @@ def value_member(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bytes):
-        return ',"value":"' + value.hex() + '"'
+        return f',"value":"{value.hex()}"'
     return f',"value":{value_text(value)}'
 
 
 _ROWS = Writers(
     {
         "names": _NAMES, "specs": _SPECS, "quoted": quoted, "value_member": value_member, "spans_text": spans_text,
+        "spans_member": spans_member,
     }
 )  # fmt: skip
 
@@ -182,17 +217,12 @@ def _head(node: Node, frames: Frames, inherited: ByteSource | None) -> str:
             text += f',"label":{quoted(label)}'
     if node.spec:
         text += _SPECS[node.spec]
-    return text + spans_member(frames, source, offset, length)
-
-
-def spans_member(frames: Frames, source: ByteSource, offset: int, length: int) -> str:
-    """spans_text(), most of which is known where the range lies in the frame at hand."""
     if length <= 0:
-        return ""
+        return text
     stop = offset + length
     if (offset >= frames.low and stop <= frames.high) or frames.holds(offset, stop):
-        return f',"spans":[[{frames.frame},{offset + frames.shift},{length}]]'
-    return spans_text(source, offset, length)
+        return f"{text}{frames.spans}{offset + frames.shift},{length}]]"
+    return text + spans_text(source, offset, length)
 
 
 def _tail(node: Node) -> str:
@@ -217,9 +247,54 @@ def write_node(node: Node, frames: Frames, inherited: ByteSource | None, out: li
             _write_children(node.children, frames, out)
     elif isinstance(node, Grouped) and (parts := node.parts) is not None:
         _write_children(parts, frames, out)
+    elif type(node) is Lines and (lines := _lines_member(node, frames)):
+        out.append(lines)
     elif node.children:
         _write_children(node.children, frames, out)
     out.append(_tail(node))
+
+
+class _LineTexts(dict[bytes, tuple[str, str]]):
+    """Leaves for lines of one name, by the line: what stands before the offset, and behind it up to the spans.
+
+    Some of the first are kept, but no credentials.
+    """
+
+    KEPT = 4096
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def __missing__(self, line: bytes) -> tuple[str, str]:
+        source = ByteSource("", line + b"\n")
+        leaf = line_leaf(source, 0, len(source), self.name)
+        before = _NAMES[leaf.name]
+        made = before, _head(leaf, Frames(source), source)[len(before) + 1 :]
+        if len(self) < self.KEPT and not leaf.secret:
+            self[line] = made
+        return made
+
+
+_LINES = {name: _LineTexts(name) for name in ("Request line", "Status line", "Header", "Meta-tag")}
+
+
+def _lines_member(node: Lines, frames: Frames) -> str:
+    """The member "children" of lines that nobody has looked at; '' where they do not lie in one frame, or go on."""
+    first, end = node.first, node.length
+    data = node.source.data[:end]
+    if first is None or not data.endswith(b"\n") or b"\n " in data or b"\n\t" in data or not frames.holds(0, end):
+        return ""
+    spans, shift, at = frames.spans, frames.shift, 0
+    texts, others = _LINES[first], _LINES[node.other]
+    leaves = []
+    for line in data[:-1].split(b"\n"):
+        before, behind = texts[line]
+        length = len(line) + 1
+        leaves.append(f"{before}{at}{behind}{spans}{at + shift},{length}]]}}")
+        at += length
+        texts = others
+    return f"{CHILDREN}{','.join(leaves)}]"
 
 
 def _production_head(node: Grouped, frames: Frames) -> str:
@@ -270,8 +345,11 @@ def _write_children(parts: Sequence[Part], frames: Frames, out: list[str]) -> No
         if kind is Run:
             _write_run(part, frames, out, state)  # type: ignore[arg-type]
             continue
-        if kind is Node and part.labeller is MARKER_WORDS and not part.diagnostics:  # type: ignore[union-attr]
-            _write_marker(part, frames, out, state[0])  # type: ignore[arg-type]
+        if kind is Node and not part.diagnostics and not part.children and part.source is source:  # type: ignore[union-attr]
+            if part.labeller is MARKER_WORDS:  # type: ignore[union-attr]
+                _write_marker(part, frames, out, state[0])  # type: ignore[arg-type]
+            else:
+                out.append(f"{state[0]}{_head(part, frames, source)}}}")  # type: ignore[arg-type]
             state[0] = ","
             continue
         if kind is LazyNode and _ROWS.write_whole(part, frames, out, state):  # type: ignore[arg-type]
@@ -310,6 +388,10 @@ def _write_run(run: Run, frames: Frames, out: list[str], state: list[str]) -> No
         state[0] = ","
 
 
+LONG = 1 << 13
+"""Characters from which on a text is handed on by itself, not put together with others."""
+
+
 def exchange_pieces(exchange: Exchange, more: Iterable[str] = (), *, http: bool = True) -> Iterator[str]:
     """{"exchange", "frame", "time", "transport", "call", "request": node | null, "response": node | null} as JSON.
 
@@ -329,7 +411,13 @@ def exchange_pieces(exchange: Exchange, more: Iterable[str] = (), *, http: bool 
             out.append("null")
         else:
             write_node(tree, Frames(tree.source), None, out)
-    yield "".join(out)
+    begin = 0
+    for at, text in enumerate(out):
+        if len(text) > LONG:  # not copied
+            yield "".join(out[begin:at])
+            yield text
+            begin = at + 1
+    yield "".join(out[begin:])
     yield from more
     yield "}"
 
