@@ -11,7 +11,9 @@ from typing import NamedTuple
 from dissector.errors import DissectorError
 
 MOST_HELD = 1 << 16
-"""Characters that are put together before they are written, but for a line that is longer."""
+"""Characters that are put together before they are written."""
+LONG = 1 << 13
+"""Characters of a piece that is written by itself: not copied once more."""
 
 
 class Shape(NamedTuple):
@@ -44,15 +46,16 @@ def emit_pieces(items: Iterable[Iterable[str]], shape: Shape) -> None:
         batch.append(shape.between if any_yet else shape.before)
         any_yet = True
         for piece in item:
-            size += len(piece)
-            if size > MOST_HELD:
+            length = len(piece)
+            size += length
+            if length >= LONG or size > MOST_HELD:
                 _write("".join(batch))
                 batch.clear()
-                if len(piece) > MOST_HELD:  # not copied once more
+                if length >= LONG:
                     _write(piece)
                     size = MOST_HELD
                     continue
-                size = len(piece)
+                size = length
             batch.append(piece)
         batch.append(shape.behind)
         count += 1
