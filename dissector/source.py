@@ -38,10 +38,11 @@ class Runs:
     """Where all bytes of a source lie in the frames: starts[i] to ends[i] stand in frames[i] from offsets[i] on.
 
     In ascending order; neighbours that follow each other in one frame are one run. Room for a view: texts, the text of
-    each ('' where there is none yet); between, shown: (first, last, text) of the runs and of the range it showed last.
+    each; known, those that were kept in what this was made from ('' for others), if this is to have them; between,
+    shown: (first, last, text) of the runs and of the range it showed last.
     """
 
-    __slots__ = ("between", "ends", "frames", "offsets", "shown", "starts", "texts")
+    __slots__ = ("between", "ends", "frames", "known", "offsets", "shown", "starts", "texts")
 
     def __init__(self) -> None:
         self.starts: list[int] = []
@@ -49,6 +50,7 @@ class Runs:
         self.frames: list[int] = []
         self.offsets: list[int] = []
         self.texts: list[str] | None = None
+        self.known: list[str] | None = None
         self.between: tuple[int, int, str] | None = None
         self.shown: tuple[int, int, str] | None = None
 
@@ -56,7 +58,7 @@ class Runs:
     def of(cls, starts: list[int], ends: list[int], frames: list[int], offsets: list[int]) -> Runs:
         made = cls.__new__(cls)
         made.starts, made.ends, made.frames, made.offsets = starts, ends, frames, offsets
-        made.texts = made.between = made.shown = None
+        made.texts = made.known = made.between = made.shown = None
         return made
 
     def add(self, start: int, length: int, frame: int, offset: int) -> None:
@@ -90,10 +92,10 @@ class Runs:
         self.frames.extend(runs.frames[first + 1 : last + 1])
         self.offsets.extend(runs.offsets[first + 1 : last + 1])
         self.ends[-1] = min(stop, ends[last]) + distance
-        if self.texts is not None and runs.texts is not None:
-            self.texts += [""] * (len(self.starts) - len(self.texts) - last + first)
-            self.texts += runs.texts[first + 1 : last]
-            self.texts.append("")
+        if self.known is not None and runs.texts is not None:
+            self.known += [""] * (len(self.starts) - len(self.known) - last + first)
+            self.known += runs.texts[first + 1 : last]
+            self.known.append("")
 
     def pieces(self) -> Iterator[Piece]:
         for start, end, frame, offset in zip(self.starts, self.ends, self.frames, self.offsets, strict=True):
@@ -192,7 +194,7 @@ class ByteSource:
                 found = piece.origin.runs
                 return None if found is None else (found[0], found[1] + piece.origin_offset)
         made = Runs()
-        made.texts = []
+        made.known = []
         for start, length, origin, at, origin_length in pieces:
             if length != origin_length:
                 return None

@@ -49,13 +49,12 @@ def emit_pieces(items: Iterable[Iterable[str]], shape: Shape) -> None:
             length = len(piece)
             size += length
             if length >= LONG or size > MOST_HELD:
-                _write("".join(batch))
+                long = length >= LONG
+                _write("".join(batch), piece if long else "")
                 batch.clear()
-                if length >= LONG:
-                    _write(piece)
-                    size = MOST_HELD
+                size = MOST_HELD if long else length
+                if long:
                     continue
-                size = length
             batch.append(piece)
         batch.append(shape.behind)
         count += 1
@@ -93,8 +92,10 @@ def writing() -> Iterator[None]:
         raise DissectorError(f"cannot write the output: {error.strerror or error}") from error
 
 
-def _write(text: str) -> None:
-    if text:
+def _write(text: str, more: str = "") -> None:
+    if text or more:
         with writing():
             sys.stdout.write(text)
+            if more:
+                sys.stdout.write(more)
             sys.stdout.flush()

@@ -115,26 +115,35 @@ def _between(runs: Runs, first: int, last: int) -> str:
     if kept is not None and kept[0] == first and kept[1] == last:
         return kept[2]
     texts = runs.texts
-    if texts is None or len(texts) != len(runs.starts) or "" in texts:
-        texts = runs.texts = _run_texts(runs, texts or [])
+    if texts is None or len(texts) != len(runs.starts):
+        texts = runs.texts = _run_texts(runs)
     text = ",".join(texts[first:last])
     runs.between = first, last, text
     return text
 
 
-def _run_texts(runs: Runs, known: list[str]) -> list[str]:
-    """The text of every run; what stands in `known` is it already."""
-    ends: dict[tuple[int, int], str] = {}
-    texts: list[str] = []
-    known = known + [""] * (len(runs.starts) - len(known))
-    for text, frame, offset, start, end in zip(known, runs.frames, runs.offsets, runs.starts, runs.ends, strict=True):
-        if not text:
-            place = offset, end - start
-            behind = ends.get(place)
-            if behind is None:
-                behind = ends[place] = f"{offset},{end - start}]"
-            text = f"[{frame},{behind}"
-        texts.append(text)
+class _Ends(dict[tuple[int, int], str]):
+    """What stands behind the frame in the text of a run, by offset and length: most have the same."""
+
+    def __missing__(self, place: tuple[int, int]) -> str:
+        text = self[place] = f"{place[0]},{place[1]}]"
+        return text
+
+
+def _run_texts(runs: Runs) -> list[str]:
+    """The text of every run."""
+    texts, behind = runs.known, _Ends()
+    frames, offsets, starts, ends = runs.frames, runs.offsets, runs.starts, runs.ends
+    if not texts:
+        return [
+            f"[{frame},{behind[offset, end - start]}"
+            for frame, offset, start, end in zip(frames, offsets, starts, ends, strict=True)
+        ]
+    texts += [""] * (len(starts) - len(texts))
+    at = -1
+    for _ in range(texts.count("")):
+        at = texts.index("", at + 1)
+        texts[at] = f"[{frames[at]},{behind[offsets[at], ends[at] - starts[at]]}"
     return texts
 
 
@@ -195,17 +204,22 @@ def parts_pieces(parts: Iterable[Node | Messages], begun: Node) -> Iterator[str]
     yield ("" if between == CHILDREN else "]") + _tail(last)
 
 
+_DIGITS = [str(number) for number in range(1000)]
+"""Of small numbers, which most are."""
+
+
 def _head(node: Node, frames: Frames, inherited: ByteSource | None) -> str:
     """What stands before the children of a node: the brace is left open."""
     source, offset, length = node.source, node.offset, node.length
-    text = f'{_NAMES[node.name]}{offset},"length":{length}'
+    size = _DIGITS[length] if 0 <= length < 1000 else f"{length}"
+    text = f'{_NAMES[node.name]}{_DIGITS[offset] if 0 <= offset < 1000 else offset},"length":{size}'
     if source is not inherited:
         text += f',"source":{quoted(source.label)}'
     value = node.value
     if node.secret:
         text += f',"value":{quoted(HIDDEN)}'
     elif type(value) is int:
-        text += f',"value":{value}'
+        text += f',"value":{_DIGITS[value] if 0 <= value < 1000 else value}'
     elif value is not None:
         text += value_member(value)
     if node.labeller is not None:
@@ -221,7 +235,7 @@ def _head(node: Node, frames: Frames, inherited: ByteSource | None) -> str:
         return text
     stop = offset + length
     if (offset >= frames.low and stop <= frames.high) or frames.holds(offset, stop):
-        return f"{text}{frames.spans}{offset + frames.shift},{length}]]"
+        return f"{text}{frames.spans}{offset + frames.shift},{size}]]"
     return text + spans_text(source, offset, length)
 
 
