@@ -265,49 +265,37 @@ def write_node(node: Node, frames: Frames, inherited: ByteSource | None, out: li
         out.append(lines)
     elif node.children:
         _write_children(node.children, frames, out)
-    out.append(_tail(node))
+    out.append(_tail(node) if node.diagnostics else "}")
 
 
-class _LineTexts(dict[bytes, tuple[str, str]]):
-    """Leaves for lines of one name, by the line: what stands before the offset, and behind it up to the spans.
-
-    Some of the first are kept, but no credentials.
-    """
-
-    KEPT = 4096
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
-
-    def __missing__(self, line: bytes) -> tuple[str, str]:
-        source = ByteSource("", line + b"\n")
-        leaf = line_leaf(source, 0, len(source), self.name)
-        before = _NAMES[leaf.name]
-        made = before, _head(leaf, Frames(source), source)[len(before) + 1 :]
-        if len(self) < self.KEPT and not leaf.secret:
-            self[line] = made
-        return made
-
-
-_LINES = {name: _LineTexts(name) for name in ("Request line", "Status line", "Header", "Meta-tag")}
+_LINES: dict[str, dict[bytes, tuple[str, str]]] = {}
+"""Leaves for lines, by their name and the line: what stands before the offset, and behind it up to the spans."""
+MOST_LINES = 4096
+"""Of one name that are kept."""
 
 
 def _lines_member(node: Lines, frames: Frames) -> str:
     """The member "children" of lines that nobody has looked at; '' where they do not lie in one frame, or go on."""
-    first, end = node.first, node.length
-    data = node.source.data[:end]
-    if first is None or not data.endswith(b"\n") or b"\n " in data or b"\n\t" in data or not frames.holds(0, end):
+    name, end, source = node.first, node.length, node.source
+    data = source.data[:end]
+    if name is None or not data.endswith(b"\n") or b"\n " in data or b"\n\t" in data or not frames.holds(0, end):
         return ""
-    spans, shift, at = frames.spans, frames.shift, 0
-    texts, others = _LINES[first], _LINES[node.other]
+    shift, at = frames.shift, 0
     leaves = []
     for line in data[:-1].split(b"\n"):
-        before, behind = texts[line]
+        texts = _LINES.get(name) or _LINES.setdefault(name, {})
         length = len(line) + 1
-        leaves.append(f"{before}{at}{behind}{spans}{at + shift},{length}]]}}")
+        spans = f"{frames.spans}{at + shift},{length}]]"
+        found = texts.get(line)
+        if found is None:
+            leaf = line_leaf(source, at, length, name)
+            before, text = _NAMES[leaf.name], _head(leaf, frames, source)
+            found = before, text[len(before) + len(str(at)) : -len(spans)]
+            if len(texts) < MOST_LINES and not leaf.secret:
+                texts[line] = found
+        leaves.append(f"{found[0]}{at}{found[1]}{spans}}}")
         at += length
-        texts = others
+        name = node.other
     return f"{CHILDREN}{','.join(leaves)}]"
 
 
