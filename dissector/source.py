@@ -37,11 +37,12 @@ class Piece(NamedTuple):
 class Runs:
     """Where all bytes of a source lie in the frames: starts[i] to ends[i] stand in frames[i] from offsets[i] on.
 
-    In ascending order; neighbours that follow each other in one frame are one run. texts: room for a view to keep the
-    text of each.
+    In ascending order; neighbours that follow each other in one frame are one run. Room for a view: texts, the text of
+    each; known, those that were kept in what this was made from ('' for others), if this is to have them; between,
+    shown: (first, last, text) of the runs and of the range it showed last.
     """
 
-    __slots__ = ("ends", "frames", "offsets", "starts", "texts")
+    __slots__ = ("between", "ends", "frames", "known", "offsets", "shown", "starts", "texts")
 
     def __init__(self) -> None:
         self.starts: list[int] = []
@@ -49,6 +50,16 @@ class Runs:
         self.frames: list[int] = []
         self.offsets: list[int] = []
         self.texts: list[str] | None = None
+        self.known: list[str] | None = None
+        self.between: tuple[int, int, str] | None = None
+        self.shown: tuple[int, int, str] | None = None
+
+    @classmethod
+    def of(cls, starts: list[int], ends: list[int], frames: list[int], offsets: list[int]) -> Runs:
+        made = cls.__new__(cls)
+        made.starts, made.ends, made.frames, made.offsets = starts, ends, frames, offsets
+        made.texts = made.known = made.between = made.shown = None
+        return made
 
     def add(self, start: int, length: int, frame: int, offset: int) -> None:
         ends = self.ends
@@ -81,6 +92,10 @@ class Runs:
         self.frames.extend(runs.frames[first + 1 : last + 1])
         self.offsets.extend(runs.offsets[first + 1 : last + 1])
         self.ends[-1] = min(stop, ends[last]) + distance
+        if self.known is not None and runs.texts is not None:
+            self.known += [""] * (len(self.starts) - len(self.known) - last + first)
+            self.known += runs.texts[first + 1 : last]
+            self.known.append("")
 
     def pieces(self) -> Iterator[Piece]:
         for start, end, frame, offset in zip(self.starts, self.ends, self.frames, self.offsets, strict=True):
@@ -101,17 +116,23 @@ class ByteSource:
     """Bytes with a label and the pieces they were made from.
 
     `pieces` is a sequence in ascending order of start, or a callable that yields it when a location is first asked
-    for: most messages are never looked at that closely.
+    for: most messages are never looked at that closely. runs: a callable that says the same as Runs, where it can.
     """
 
     __slots__ = ("_pieces", "_runs", "_starts", "data", "label")
 
-    def __init__(self, label: str, data: bytes, pieces: Sequence[Piece] | Callable[[], Iterable[Piece]] = ()) -> None:
+    def __init__(
+        self,
+        label: str,
+        data: bytes,
+        pieces: Sequence[Piece] | Callable[[], Iterable[Piece]] = (),
+        runs: Callable[[], Runs | None] | None = None,
+    ) -> None:
         self.label = label
         self.data = data
         self._pieces = pieces
         self._starts: list[int] | None = None
-        self._runs: tuple[Runs, int] | bool | None = False
+        self._runs: tuple[Runs, int] | Callable[[], Runs | None] | bool | None = runs or False
 
     @classmethod
     def of_runs(cls, label: str, data: bytes, runs: Runs) -> ByteSource:
@@ -157,9 +178,12 @@ class ByteSource:
 
         None where a piece maps as a whole (decompressed blocks): only locate() can tell then.
         """
-        if isinstance(self._runs, bool):
-            self._runs = self._made_runs()
-        return self._runs
+        found = self._runs
+        if found is None or type(found) is tuple:
+            return found
+        made = found() if callable(found) else None
+        self._runs = known = (made, 0) if made is not None else self._made_runs()
+        return known
 
     def _made_runs(self) -> tuple[Runs, int] | None:
         pieces = self.pieces
@@ -170,6 +194,7 @@ class ByteSource:
                 found = piece.origin.runs
                 return None if found is None else (found[0], found[1] + piece.origin_offset)
         made = Runs()
+        made.known = []
         for start, length, origin, at, origin_length in pieces:
             if length != origin_length:
                 return None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
-from dissector.cli.output import Shape, writing
+from dissector.cli.output import LONG, Shape, writing
 from dissector.jobs import MOST, Shared, available
 
 if TYPE_CHECKING:
@@ -51,6 +51,11 @@ def write_shared(
                 held.append(between)
                 between = shape.between
                 for piece in item:
+                    if len(piece) >= LONG:
+                        yield "".join(held).encode(encoding, errors)
+                        yield piece.encode(encoding, errors)
+                        held, size = [], 0
+                        continue
                     held.append(piece)
                     size += len(piece)
                     if size >= HELD:

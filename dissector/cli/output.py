@@ -11,9 +11,9 @@ from typing import NamedTuple
 from dissector.errors import DissectorError
 
 MOST_HELD = 1 << 16
-"""Characters that are put together before they are written, but for a line that is longer."""
+"""Characters that are put together before they are written."""
 LONG = 1 << 13
-"""Characters of a piece that is written by itself."""
+"""Characters of a piece that is written by itself: not copied once more."""
 
 
 class Shape(NamedTuple):
@@ -46,17 +46,15 @@ def emit_pieces(items: Iterable[Iterable[str]], shape: Shape) -> None:
         batch.append(shape.between if any_yet else shape.before)
         any_yet = True
         for piece in item:
-            size += len(piece)
-            if len(piece) >= LONG:  # not copied once more
-                _write("".join(batch))
+            length = len(piece)
+            size += length
+            if length >= LONG or size > MOST_HELD:
+                long = length >= LONG
+                _write("".join(batch), piece if long else "")
                 batch.clear()
-                _write(piece)
-                size = MOST_HELD
-                continue
-            if size > MOST_HELD:
-                _write("".join(batch))
-                batch.clear()
-                size = len(piece)
+                size = MOST_HELD if long else length
+                if long:
+                    continue
             batch.append(piece)
         batch.append(shape.behind)
         count += 1
@@ -94,8 +92,10 @@ def writing() -> Iterator[None]:
         raise DissectorError(f"cannot write the output: {error.strerror or error}") from error
 
 
-def _write(text: str) -> None:
-    if text:
+def _write(text: str, more: str = "") -> None:
+    if text or more:
         with writing():
             sys.stdout.write(text)
+            if more:
+                sys.stdout.write(more)
             sys.stdout.flush()

@@ -52,11 +52,16 @@ class Part(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """The parts of a buffer; rest, problem: where the bytes that belong to no part begin, and what is wrong there."""
+    """The parts of a buffer; rest, problem: where the bytes that belong to no part begin, and what is wrong there.
+
+    offset, end: where the buffer stands.
+    """
 
     parts: list[Part]
     rest: int
     problem: Diagnostic | None
+    offset: int
+    end: int
 
     @property
     def diagnostics(self) -> list[Diagnostic]:
@@ -73,12 +78,12 @@ def chain(source: ByteSource, offset: int, end: int, label: str) -> Chain:
     """The parts of an extended buffer in source.data[offset:end]. label names the payloads' sources."""
     parts: list[Part] = []
     data = source.data
-    end = min(end, len(data))
+    begin, end = offset, min(end, len(data))
     plain = 0
     while end - offset >= HEADER.size:
         if len(parts) == MOST_PARTS or plain > MOST_PLAIN:
             words = f"{len(parts)} payloads that hold {plain} bytes: the {end - offset} bytes behind them are not read"
-            return Chain(parts, offset, _malformed(words))
+            return Chain(parts, offset, _malformed(words), begin, end)
         version, flags, size, actual = HEADER.unpack_from(data, offset)
         start = offset + HEADER.size
         there = min(size, end - start)
@@ -93,10 +98,12 @@ def chain(source: ByteSource, offset: int, end: int, label: str) -> Chain:
             problem = (
                 _malformed(f"{end - offset} bytes behind the buffer that is flagged Last") if offset < end else None
             )
-            return Chain(parts, offset, problem)
+            return Chain(parts, offset, problem, begin, end)
     if offset < end:
-        return Chain(parts, offset, _malformed(f"{end - offset} bytes where an RPC_HEADER_EXT of 8 should be"))
-    return Chain(parts, offset, _malformed("the chain ends without a buffer that is flagged Last") if parts else None)
+        problem = _malformed(f"{end - offset} bytes where an RPC_HEADER_EXT of 8 should be")
+    else:
+        problem = _malformed("the chain ends without a buffer that is flagged Last") if parts else None
+    return Chain(parts, offset, problem, begin, end)
 
 
 def _malformed(message: str) -> Diagnostic:
@@ -135,12 +142,16 @@ def _unusual(
     return Part(offset, flags, there, plain, used, tuple(notes))
 
 
-def chain_nodes(source: ByteSource, offset: int, end: int, label: str, payload_tree: PayloadTree) -> list[Node]:
+def chain_nodes(
+    source: ByteSource, offset: int, end: int, label: str, payload_tree: PayloadTree, known: Chain | None = None
+) -> list[Node]:
     """The tree of an extended buffer: header, payload, header, payload, ... and what is left over.
 
     A Payload node stands for the bytes on the wire; below it is the tree that payload_tree makes of the plain bytes.
+    known: the chain, where it was read already.
     """
-    found = chain(source, offset, end, label)
+    same = known is not None and known.offset == offset and known.end == min(end, len(source.data))
+    found = known if known is not None and same else chain(source, offset, end, label)
     nodes: list[Node] = []
     for index, part in enumerate(found.parts):
         header = reading.trace(RpcHeaderExt, source, "RPC_HEADER_EXT", part.offset)
@@ -165,9 +176,9 @@ def chain_nodes(source: ByteSource, offset: int, end: int, label: str, payload_t
     return nodes
 
 
-def open_chain(node: Node, end: int, label: str, payload_tree: PayloadTree) -> None:
+def open_chain(node: Node, end: int, label: str, payload_tree: PayloadTree, known: Chain | None = None) -> None:
     """Turn the leaf of an opaque buffer into the tree of its chain, up to `end` where the leaf was cut off."""
-    nodes = chain_nodes(node.source, node.offset, end, label, payload_tree)
+    nodes = chain_nodes(node.source, node.offset, end, label, payload_tree, known)
     if nodes:
         node.children, node.value = nodes, None
         node.length = end - node.offset

@@ -10,10 +10,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from dissector.node import Diagnostic, Node
 from dissector.source import ByteSource
+
+if TYPE_CHECKING:
+    from dissector.emsmdb.buffers import Chain
 
 Known = MutableMapping[tuple[int, int], uuid.UUID]
 """Interfaces found by the shape of a stub, by connection number and presentation context."""
@@ -46,7 +49,8 @@ class Side:
     RPC_HEADER_EXT, or the one of EcDoRpc; empty where the call carries none. fields: scalar fields of the body or stub
     by the spec's names. session_keys: values that name the session (name=value of cookies, a context handle).
     return_code: of the call itself (ErrorCode of a body, return value of an EcDo* function), None where there is none.
-    diagnostics: what went wrong while the payloads were taken out; the tree shows them at their places.
+    diagnostics: what went wrong while the payloads were taken out; the tree shows them at their places. chain: what
+    the payloads are parts of, for the tree.
     """
 
     frame: int
@@ -57,6 +61,7 @@ class Side:
     session_keys: tuple[Any, ...] = ()
     return_code: int | None = None
     diagnostics: list[Diagnostic] = field(default_factory=list)
+    chain: Chain | None = None
 
     def tree(self, rop_buffer: RopBufferTree) -> Node:
         """The whole envelope as an annotated tree; rop_buffer is called for each payload. Never raises."""

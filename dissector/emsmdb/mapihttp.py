@@ -134,7 +134,7 @@ def _execute(
         text = f"RopBufferSize is {size}, {len(data) - start} bytes are there"
         side.diagnostics.append(Diagnostic(Severity.MALFORMED, text))
     found = buffers.chain(source, start, start + size, "ROP buffer")
-    side.payloads = [part.plain for part in found.parts]
+    side.payloads, side.chain = [part.plain for part in found.parts], found
     side.diagnostics.extend(found.diagnostics)
     at = start + size
     for name in after:
@@ -225,17 +225,15 @@ class HttpEnvelope:
         root.children.append(head_tree(message))
         source = message.body
         if self.offset:
-            tags = Node("Meta-tags", source, 0, self.offset, spec="MS-OXCMAPIHTTP 2.2.7")
-            for at, length in lines_of(source.data, self.offset):
-                tags.children.append(_line(source, at, length, "Meta-tag"))
+            tags = Lines("Meta-tags", source, self.offset, "MS-OXCMAPIHTTP 2.2.7", "Meta-tag", "Meta-tag")
             root.children.append(tags)
         if self.offset < len(source):
-            root.children.append(self._body_tree(rop_buffer))
+            root.children.append(self._body_tree(side, rop_buffer))
         if not message.complete and not message.diagnostics:
             root.diagnose(Severity.MALFORMED, "the body is not complete in the capture")
         return root
 
-    def _body_tree(self, rop_buffer: RopBufferTree) -> Node:
+    def _body_tree(self, side: Side, rop_buffer: RopBufferTree) -> Node:
         source, offset = self.message.body, self.offset
         end = len(source)
         if self.message.kind == "response" and Answer(self.message, self.message.named).text:
@@ -245,9 +243,9 @@ class HttpEnvelope:
             note = "PING has no body" if self.name == "PING" else f"no layout is known for the request type {self.name}"
             return Node("Body", source, offset, end - offset, raw, diagnostics=[Diagnostic(Severity.NOTE, note)])
         node = reading.trace(self.layout(source.data, offset), source, "Body", offset)
-        for field, label, payload_tree in (
-            ("RopBuffer", "ROP buffer", rop_buffer),
-            ("AuxiliaryBuffer", "auxiliary buffer", buffers.auxiliary_tree),
+        for field, label, payload_tree, known in (
+            ("RopBuffer", "ROP buffer", rop_buffer, side.chain),
+            ("AuxiliaryBuffer", "auxiliary buffer", buffers.auxiliary_tree, None),
         ):
             found = next((child for child in node.children if child.name == field), None)
             if found is None:
@@ -255,7 +253,7 @@ class HttpEnvelope:
             stop = found.end
             if found.diagnostics and found is node.children[-1]:  # cut off: what is there can still be read
                 stop = found.offset + min(node.children[-2].value, end - found.offset)
-            buffers.open_chain(found, stop, label, payload_tree)
+            buffers.open_chain(found, stop, label, payload_tree, known)
             node.length = max(node.length, found.end - node.offset)
         return buffers.filled(node, end)
 
@@ -267,7 +265,7 @@ class HttpEnvelope:
             return
         layout = self.layout(source.data, offset)
         preamble = b"".join(
-            _line(source, at, length, "").value.encode("latin-1") + _ending(source.data[at : at + length])
+            line_leaf(source, at, length, "").value.encode("latin-1") + _ending(source.data[at : at + length])
             for at, length in lines_of(source.data, offset)
         )
         body = buffers.rebuilt(layout, source.data[offset:]) if offset < len(source) else b""
@@ -293,18 +291,39 @@ CREDENTIALS = frozenset({"authorization", "proxy-authorization"})
 """Headers whose value gives a password or a token away: views hide it."""
 
 
+class Lines(Node):
+    """Lines of text, one leaf each; these are made when they are first looked at.
+
+    first, other: what the first line and the others are called; first is None where the leaves are made.
+    """
+
+    __slots__ = ("first", "other")
+
+    def __init__(self, name: str, source: ByteSource, length: int, spec: str, first: str, other: str) -> None:
+        self.name, self.source, self.offset, self.length, self.spec = name, source, 0, length, spec
+        self.value, self.labeller, self.diagnostics, self.secret = None, None, [], False
+        self.first: str | None = first
+        self.other = other
+
+    def __getattr__(self, name: str) -> Any:
+        line_name = self.first
+        if name != "children" or line_name is None:
+            raise AttributeError(name)
+        source, found = self.source, list[Node]()
+        for at, length in lines_of(source.data, self.length):
+            if len(found) > 1 and line_name == "Header" and source.data[at : at + 1] in (b" ", b"\t"):
+                found.append(_continued(found[-1], source, at, length))
+            else:
+                found.append(line_leaf(source, at, length, line_name))
+            line_name = self.other
+        self.children, self.first = found, None
+        return found
+
+
 def head_tree(message: HttpMessage) -> Node:
-    """The start line and the headers, one leaf each."""
-    source = message.head
-    node = Node("HTTP", source, 0, len(source), spec="RFC 9112")
+    """The start line and the headers."""
     name = "Request line" if message.kind == "request" else "Status line"
-    for at, length in lines_of(source.data, len(source)):
-        if len(node.children) > 1 and source.data[at : at + 1] in (b" ", b"\t"):
-            node.children.append(_continued(node.children[-1], source, at, length))
-        else:
-            node.children.append(_line(source, at, length, name))
-        name = "Header"
-    return node
+    return Lines("HTTP", message.head, len(message.head), "RFC 9112", name, "Header")
 
 
 def _continued(before: Node, source: ByteSource, offset: int, length: int) -> Node:
@@ -314,7 +333,7 @@ def _continued(before: Node, source: ByteSource, offset: int, length: int) -> No
     return Node(before.name, source, offset, length, text, secret=secret)
 
 
-def _line(source: ByteSource, offset: int, length: int, name: str) -> Node:
+def line_leaf(source: ByteSource, offset: int, length: int, name: str) -> Node:
     """A line as a leaf: a header by its name, anything else by `name`."""
     text = source.data[offset : offset + length].rstrip(b"\r\n").decode("latin-1")
     key, colon, value = text.partition(":")

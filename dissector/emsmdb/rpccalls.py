@@ -172,6 +172,7 @@ def _take(side: Side, source: ByteSource, offset: int, end: int, opener: str) ->
         return
     found = buffers.chain(source, offset, end, "ROP buffer")
     side.payloads.extend(part.plain for part in found.parts)
+    side.chain = found
     side.diagnostics.extend(found.diagnostics)
 
 
@@ -440,7 +441,7 @@ class RpcEnvelope:
             pdu = trace_pdu(source)
             root.children.append(pdu)
             holders += [node for node in pdu.walk() if node.name == "stub_data" and not node.children]
-        tree = self._stub_tree(rop_buffer)
+        tree = self._stub_tree(side, rop_buffer)
         if tree is None:
             return root
         if len(holders) == len(self.message.pdus):
@@ -451,7 +452,7 @@ class RpcEnvelope:
             root.children.append(tree)
         return root
 
-    def _stub_tree(self, rop_buffer: RopBufferTree) -> Node | None:
+    def _stub_tree(self, side: Side, rop_buffer: RopBufferTree) -> Node | None:
         stub = self.message.stub
         if self.layout is None or self.message.fault is not None:
             if not stub.data:
@@ -471,7 +472,7 @@ class RpcEnvelope:
                 if payload is not None:
                     data.children, data.value, data.length = [rop_buffer(0, payload)], None, end - data.offset
             elif opener == "chain":
-                buffers.open_chain(data, end, "ROP buffer", rop_buffer)
+                buffers.open_chain(data, end, "ROP buffer", rop_buffer, side.chain)
             else:
                 buffers.open_chain(data, end, "auxiliary buffer", buffers.auxiliary_tree)
             parameter = next(child for child in node.children if child.name == name)

@@ -10,10 +10,11 @@ import socket
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import accumulate
 from typing import NamedTuple, Protocol, TypeVar
 
 from dissector.capture.base import Data, Lane, Segment, reverse
-from dissector.source import ByteSource, Piece
+from dissector.source import ByteSource, Piece, Runs
 
 _MASK = 0xFFFFFFFF
 
@@ -195,7 +196,8 @@ class Direction(Lane):
             last = max(segments)
         self._last = last[0], last[1]
         self._advance(stop, after)
-        return Taken(ByteSource(label, joined, partial(_pieces, segments, skip, n)), head[0], head[1], last[0], last[1])
+        source = ByteSource(label, joined, partial(_pieces, segments, skip, n), partial(_runs, segments, skip, n))
+        return Taken(source, head[0], head[1], last[0], last[1])
 
     def skip(self, n: int) -> int:
         """Drop up to n bytes from the window without copying them; returns how many."""
@@ -323,6 +325,21 @@ def _pieces(segments: list[Segment], skip: int, total: int) -> Iterator[Piece]:
             yield make(Piece, (start, length, source, offset + skip, length))
         start += length
         skip = 0
+
+
+def _runs(segments: list[Segment], skip: int, total: int) -> Runs | None:
+    """The same at one go, where every segment is in a frame of its own."""
+    if len(segments) == 1:
+        frame, _, _, _, _, _, _, _, offset, source = segments[0]
+        return Runs.of([0], [total], [frame], [offset + skip]) if source is None else None
+    columns = list(zip(*segments, strict=True))
+    frames, lengths, offsets, sources = list(columns[0]), columns[7], list(columns[8]), columns[9]
+    if sources.count(None) < len(sources) or len(set(frames)) < len(frames) or 0 in lengths:
+        return None
+    ends = list(accumulate(lengths, initial=-skip))[1:]
+    ends[-1] = total
+    offsets[0] += skip
+    return Runs.of([0, *ends[:-1]], ends, frames, offsets)
 
 
 def _part(segment: Segment, skip: int, length: int) -> Segment:

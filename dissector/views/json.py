@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from dissector.emsmdb.mapihttp import Lines, line_leaf
 from dissector.grammar.compiler.rows import LazyNode
 from dissector.grammar.icstree import MARKER_WORDS
 from dissector.grammar.runs import Grouped, Part, Run
@@ -15,8 +16,8 @@ from dissector.grammar.table import Messages
 from dissector.node import Node
 from dissector.session.exchange import Exchange
 from dissector.source import ByteSource, Runs
-from dissector.views.jsonrows import LONG, JsonMessages, JsonTable
-from dissector.views.jsonvalues import plain, quoted, value_text
+from dissector.views.jsonrows import JsonMessages, JsonTable
+from dissector.views.jsonvalues import LONG, plain, quoted, value_text
 from dissector.views.rowtext import CHILDREN, Frames, Spread, Writers
 from dissector.views.text import HIDDEN, shown_trees
 
@@ -82,18 +83,23 @@ def spans_text(source: ByteSource, offset: int, length: int) -> str:
         if start >= stop:
             return ""
         return f',"spans":[[{runs.frames[index]},{runs.offsets[index] + start - starts[index]},{stop - start}]]'
-    behind = index + 1
-    if 0 <= index < len(starts) - 1 and start < ends[index] and starts[behind] < stop <= ends[behind]:
-        one = f"[{runs.frames[index]},{runs.offsets[index] + start - starts[index]},{ends[index] - start}]"
-        return f',"spans":[{one},[{runs.frames[behind]},{runs.offsets[behind]},{stop - starts[behind]}]]'
+    kept = runs.shown
+    if kept is not None and kept[0] == start and kept[1] == stop:
+        return kept[2]
     first, last = max(index, 0), bisect_left(starts, stop) - 1
-    texts = (
-        [_run_text(runs, one, start, stop) for one in ((first, last) if last > first else (first,))] if starts else []
-    )
-    if last > first + 1:
-        texts.insert(1, _between(runs, first + 1, last))
-    joined = ",".join(filter(None, texts))
-    return f',"spans":[{joined}]' if joined else ""
+    if first < last and index >= 0 and start < ends[first] and starts[last] < stop <= ends[last]:
+        one = f"[{runs.frames[first]},{runs.offsets[first] + start - starts[first]},{ends[first] - start}]"
+        two = f"[{runs.frames[last]},{runs.offsets[last]},{stop - starts[last]}]"
+        joined = f"{one},{_between(runs, first + 1, last)},{two}" if last > first + 1 else f"{one},{two}"
+    else:
+        seams = (first, last) if last > first else (first,) if starts else ()
+        texts = [_run_text(runs, one, start, stop) for one in seams]
+        if last > first + 1:
+            texts.insert(1, _between(runs, first + 1, last))
+        joined = ",".join(filter(None, texts))
+    text = f',"spans":[{joined}]' if joined else ""
+    runs.shown = start, stop, text
+    return text
 
 
 def _run_text(runs: Runs, number: int, start: int, stop: int) -> str:
@@ -105,13 +111,50 @@ def _run_text(runs: Runs, number: int, start: int, stop: int) -> str:
 
 def _between(runs: Runs, first: int, last: int) -> str:
     """Whole runs, one behind another. A structure and those around it have the same ones, so the texts are kept."""
+    kept = runs.between
+    if kept is not None and kept[0] == first and kept[1] == last:
+        return kept[2]
     texts = runs.texts
     if texts is None or len(texts) != len(runs.starts):
-        texts = runs.texts = [
-            f"[{frame},{offset},{end - start}]"
-            for frame, offset, start, end in zip(runs.frames, runs.offsets, runs.starts, runs.ends, strict=True)
+        texts = runs.texts = _run_texts(runs)
+    text = ",".join(texts[first:last])
+    runs.between = first, last, text
+    return text
+
+
+class _Ends(dict[tuple[int, int], str]):
+    """What stands behind the frame in the text of a run, by offset and length: most have the same."""
+
+    def __missing__(self, place: tuple[int, int]) -> str:
+        text = self[place] = f"{place[0]},{place[1]}]"
+        return text
+
+
+def _run_texts(runs: Runs) -> list[str]:
+    """The text of every run."""
+    texts, behind = runs.known, _Ends()
+    frames, offsets, starts, ends = runs.frames, runs.offsets, runs.starts, runs.ends
+    if not texts:
+        return [
+            f"[{frame},{behind[offset, end - start]}"
+            for frame, offset, start, end in zip(frames, offsets, starts, ends, strict=True)
         ]
-    return ",".join(texts[first:last])
+    texts += [""] * (len(starts) - len(texts))
+    at = -1
+    for _ in range(texts.count("")):
+        at = texts.index("", at + 1)
+        texts[at] = f"[{frames[at]},{behind[offsets[at], ends[at] - starts[at]]}"
+    return texts
+
+
+def spans_member(frames: Frames, source: ByteSource, offset: int, length: int) -> str:
+    """spans_text(), most of which is known where the range lies in the frame at hand."""
+    if length <= 0:
+        return ""
+    stop = offset + length
+    if (offset >= frames.low and stop <= frames.high) or frames.holds(offset, stop):
+        return f"{frames.spans}{offset + frames.shift},{length}]]"
+    return spans_text(source, offset, length)
 
 
 def value_member(value: Any) -> str:
@@ -119,13 +162,14 @@ def value_member(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bytes):
-        return ',"value":"' + value.hex() + '"'
+        return f',"value":"{value.hex()}"'
     return f',"value":{value_text(value)}'
 
 
 _ROWS = Writers(
     {
         "names": _NAMES, "specs": _SPECS, "quoted": quoted, "value_member": value_member, "spans_text": spans_text,
+        "spans_member": spans_member,
     }
 )  # fmt: skip
 
@@ -159,17 +203,22 @@ def parts_pieces(parts: Iterable[Node | Messages], begun: Node) -> Iterator[str]
     yield ("" if between == CHILDREN else "]") + _tail(last)
 
 
+_DIGITS = [str(number) for number in range(1000)]
+"""Of small numbers, which most are."""
+
+
 def _head(node: Node, frames: Frames, inherited: ByteSource | None) -> str:
     """What stands before the children of a node: the brace is left open."""
     source, offset, length = node.source, node.offset, node.length
-    text = f'{_NAMES[node.name]}{offset},"length":{length}'
+    size = _DIGITS[length] if 0 <= length < 1000 else f"{length}"
+    text = f'{_NAMES[node.name]}{_DIGITS[offset] if 0 <= offset < 1000 else offset},"length":{size}'
     if source is not inherited:
         text += f',"source":{quoted(source.label)}'
     value = node.value
     if node.secret:
         text += f',"value":{quoted(HIDDEN)}'
     elif type(value) is int:
-        text += f',"value":{value}'
+        text += f',"value":{_DIGITS[value] if 0 <= value < 1000 else value}'
     elif value is not None:
         text += value_member(value)
     if node.labeller is not None:
@@ -181,17 +230,12 @@ def _head(node: Node, frames: Frames, inherited: ByteSource | None) -> str:
             text += f',"label":{quoted(label)}'
     if node.spec:
         text += _SPECS[node.spec]
-    return text + spans_member(frames, source, offset, length)
-
-
-def spans_member(frames: Frames, source: ByteSource, offset: int, length: int) -> str:
-    """spans_text(), most of which is known where the range lies in the frame at hand."""
     if length <= 0:
-        return ""
+        return text
     stop = offset + length
     if (offset >= frames.low and stop <= frames.high) or frames.holds(offset, stop):
-        return f',"spans":[[{frames.frame},{offset + frames.shift},{length}]]'
-    return spans_text(source, offset, length)
+        return f"{text}{frames.spans}{offset + frames.shift},{size}]]"
+    return text + spans_text(source, offset, length)
 
 
 def _tail(node: Node) -> str:
@@ -216,9 +260,42 @@ def write_node(node: Node, frames: Frames, inherited: ByteSource | None, out: li
             _write_children(node.children, frames, out)
     elif isinstance(node, Grouped) and (parts := node.parts) is not None:
         _write_children(parts, frames, out)
+    elif type(node) is Lines and (lines := _lines_member(node, frames)):
+        out.append(lines)
     elif node.children:
         _write_children(node.children, frames, out)
-    out.append(_tail(node))
+    out.append(_tail(node) if node.diagnostics else "}")
+
+
+_LINES: dict[str, dict[bytes, tuple[str, str]]] = {}
+"""Leaves for lines, by their name and the line: what stands before the offset, and behind it up to the spans."""
+MOST_LINES = 4096
+"""Of one name that are kept."""
+
+
+def _lines_member(node: Lines, frames: Frames) -> str:
+    """The member "children" of lines that nobody has looked at; '' where they do not lie in one frame, or go on."""
+    name, end, source = node.first, node.length, node.source
+    data = source.data[:end]
+    if name is None or not data.endswith(b"\n") or b"\n " in data or b"\n\t" in data or not frames.holds(0, end):
+        return ""
+    shift, at = frames.shift, 0
+    leaves = []
+    for line in data[:-1].split(b"\n"):
+        texts = _LINES.get(name) or _LINES.setdefault(name, {})
+        length = len(line) + 1
+        spans = f"{frames.spans}{at + shift},{length}]]"
+        found = texts.get(line)
+        if found is None:
+            leaf = line_leaf(source, at, length, name)
+            before, text = _NAMES[leaf.name], _head(leaf, frames, source)
+            found = before, text[len(before) + len(str(at)) : -len(spans)]
+            if len(texts) < MOST_LINES and not leaf.secret:
+                texts[line] = found
+        leaves.append(f"{found[0]}{at}{found[1]}{spans}}}")
+        at += length
+        name = node.other
+    return f"{CHILDREN}{','.join(leaves)}]"
 
 
 def _production_head(node: Grouped, frames: Frames) -> str:
@@ -235,18 +312,15 @@ def _write_marker(node: Node, frames: Frames, out: list[str], before: str) -> No
     out.append(f'{before}{_NAMES[node.name]}{offset},"length":4,"value":{node.value}{spans}}}')
 
 
-def merged(pieces: Iterable[str]) -> Iterator[str]:
+def merged(pieces: list[str]) -> Iterator[str]:
     """Text in fewer pieces, the long ones not copied."""
-    batch: list[str] = []
-    for piece in pieces:
-        if len(piece) < LONG:
-            batch.append(piece)
-            continue
-        if batch:
-            yield "".join(batch)
-            batch.clear()
-        yield piece
-    yield "".join(batch)
+    begin = 0
+    for at, text in enumerate(pieces):
+        if len(text) >= 2 * LONG:
+            yield "".join(pieces[begin:at])
+            yield text
+            begin = at + 1
+    yield "".join(pieces[begin:])
 
 
 def _write_rows(parts: Iterable[Any], frames: Frames, out: list[str]) -> None:
@@ -288,8 +362,11 @@ def _write_children(parts: Sequence[Part], frames: Frames, out: list[str]) -> No
         if kind is Run:
             _write_run(part, frames, out, state)  # type: ignore[arg-type]
             continue
-        if kind is Node and part.labeller is MARKER_WORDS and not part.diagnostics:  # type: ignore[union-attr]
-            _write_marker(part, frames, out, state[0])  # type: ignore[arg-type]
+        if kind is Node and not part.diagnostics and not part.children and part.source is source:  # type: ignore[union-attr]
+            if part.labeller is MARKER_WORDS:  # type: ignore[union-attr]
+                _write_marker(part, frames, out, state[0])  # type: ignore[arg-type]
+            else:
+                out.append(f"{state[0]}{_head(part, frames, source)}}}")  # type: ignore[arg-type]
             state[0] = ","
             continue
         if kind is LazyNode and _ROWS.write_whole(part, frames, out, state):  # type: ignore[arg-type]
@@ -347,7 +424,7 @@ def exchange_pieces(exchange: Exchange, more: Iterable[str] = (), *, http: bool 
             out.append("null")
         else:
             write_node(tree, Frames(tree.source), None, out)
-    yield "".join(out)
+    yield from merged(out)
     yield from more
     yield "}"
 

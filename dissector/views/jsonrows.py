@@ -27,7 +27,7 @@ from dissector.grammar.table import WITH_ID, Messages, Table
 from dissector.grammar.xid import Xid, gid_words
 from dissector.node import LABEL_LIMIT, Node, brief
 from dissector.source import ByteSource
-from dissector.views.jsonvalues import quoted, value_text
+from dissector.views.jsonvalues import LONG, quoted, value_text
 
 _U32 = Struct("<I")
 _TAG_AND_LENGTH = Struct("<II").unpack_from
@@ -39,8 +39,6 @@ KEYS = frozenset((0x65E00102, 0x65E10102, 0x65E20102))
 
 OPAQUE = -2
 """A size beside those of Kind: a u32 length and bytes, which are the value."""
-LONG = 4096
-"""Bytes of a value whose text is a piece of its own."""
 
 
 class JsonTable(Table):

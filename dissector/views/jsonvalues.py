@@ -7,6 +7,9 @@ from typing import Any
 
 import orjson
 
+LONG = 1 << 12
+"""Bytes of a value whose text is a piece of its own: it is not copied into what stands around it."""
+
 
 def plain(value: Any) -> Any:
     """A value as JSON knows it: bytes as hex, ids and GUIDs as text, text that is no Unicode with escapes."""

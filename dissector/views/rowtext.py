@@ -29,9 +29,11 @@ from dissector.grammar.compiler.rows import (
 )
 from dissector.node import LABEL_LIMIT, Summary, Undecoded
 from dissector.source import ByteSource, Runs
+from dissector.views.jsonvalues import LONG
 
 Write = Callable[..., None]
 CHILDREN = ',"children":['
+SPLIT = "\0"
 
 
 class Spread(Exception):
@@ -40,13 +42,14 @@ class Spread(Exception):
 
 class Frames:
     """The frame that rows of a source lie in at the moment: bytes low to high of the source, in `frame`, whose offsets
-    are those of the source plus `shift`."""
+    are those of the source plus `shift`. spans: how the spans of what lies in it begin."""
 
-    __slots__ = ("_add", "_runs", "frame", "high", "low", "shift", "source")
+    __slots__ = ("_add", "_runs", "frame", "high", "low", "shift", "source", "spans")
 
     def __init__(self, source: ByteSource) -> None:
         self.source = source
         self.low = self.high = self.frame = self.shift = 0
+        self.spans = ""
         found = source.runs
         self._runs: Runs | None = None if found is None else found[0]
         self._add = 0 if found is None else found[1]
@@ -62,6 +65,7 @@ class Frames:
         self.low, self.high = runs.starts[index] - add, runs.ends[index] - add
         self.frame = runs.frames[index]
         self.shift = runs.offsets[index] - self.low
+        self.spans = f',"spans":[[{self.frame},'
         return True
 
 
@@ -228,10 +232,10 @@ class _Writing:
             return ""
         place = self.place(start)
         if not fast:
-            return f"{{spans_text(source, {place}, {length})}}"
+            return f"{{spans_member(frames, source, {place}, {length})}}"
         if isinstance(length, int):
-            return f',"spans":[[{{frame}},{{{place} + shift}},{length}]]'
-        return f"{{span(frame, {place} + shift, {length})}}"
+            return f"{{spans}}{{{place} + shift}},{length}]]"
+        return f"{{span(spans, {place} + shift, {length})}}"
 
     def name(self, name: str | Slot) -> str:
         if isinstance(name, Slot):
@@ -250,12 +254,18 @@ class _Writing:
         return self.constant(self.writers.texts["specs"][spec] if spec else "")
 
     def leaf(self, item: Leaf, fast: bool) -> str:
+        """A leaf; where it may be long, its value stands between SPLITs."""
         length = self.length(item.start, item.end)
         text = self.head(item, length)
         if item.value is not None:
             value = self.value(item.value)
             number = isinstance(item.value, Number)
-            text += f',"value":{{{value}}}' if number else f"{{value_member({value})}}"
+            if number:
+                text += f',"value":{{{value}}}'
+            elif isinstance(item.value, Slot) and not fast:
+                text += f"{SPLIT}{value}{SPLIT}"
+            else:
+                text += f"{{value_member({value})}}"
             text += self.label(item.labeller, value, number)
         return f"{text}{self.spec(item.spec)}{self.spans(item.start, length, fast)}}}}}"
 
@@ -378,7 +388,7 @@ class _Writing:
             body += [
                 f"    low, high = {self.place(low)}, {self.place(high)}",
                 "    if low >= frames.low and high <= frames.high or frames.holds(low, high):",
-                "        frame, shift = frames.frame, frames.shift",
+                "        spans, shift = frames.spans, frames.shift",
                 *(f"        {line}" for line in lines[True]),
                 "    else:",
                 *(f"        {line}" for line in lines[False]),
@@ -397,7 +407,8 @@ class _Writing:
 
         def flush() -> None:
             if run:
-                lines.append(f"out.append(f{'{state[0]}' + ','.join(run)!r})")
+                for number, text in enumerate(f"{{state[0]}}{','.join(run)}".split(SPLIT)):
+                    lines.append(f"put_value({text}, out)" if number % 2 else f"out.append(f{text!r})")
                 lines.append("state[0] = ','")
                 run.clear()
 
@@ -427,7 +438,7 @@ class _Writing:
                 lines.append(f"close({self.place(item.end)}, source, out, open_nodes, state)")
             at += 1
         flush()
-        self.constants.update(CHILDREN=CHILDREN, close=self.close)
+        self.constants.update(CHILDREN=CHILDREN, close=self.close, put_value=self.put_value)
         return lines or ["pass"]
 
     def close(self, end: int, source: ByteSource, out: list[str], open_nodes: list[Any], state: list[str]) -> None:
@@ -440,6 +451,13 @@ class _Writing:
         out.append("}" if state[0] == CHILDREN else "]}")
         state[0] = ","
 
+    def put_value(self, value: Any, out: list[str]) -> None:
+        """The member "value"; a long one by itself, so that it is not copied."""
+        if isinstance(value, bytes) and len(value) >= LONG:
+            out += (',"value":"', value.hex(), '"')
+        else:
+            out.append(self.writers.texts["value_member"](value))
+
     def label_text(self, label: str) -> str:
         return f',"label":{self.writers.texts["quoted"](label)}' if label else ""
 
@@ -449,8 +467,8 @@ class _Writing:
         return self.label_text(labeller(value))
 
 
-def span(frame: int, offset: int, length: int) -> str:
-    return f',"spans":[[{frame},{offset},{length}]]' if length > 0 else ""
+def span(spans: str, offset: int, length: int) -> str:
+    return f"{spans}{offset},{length}]]" if length > 0 else ""
 
 
 def limited(text: str) -> str:

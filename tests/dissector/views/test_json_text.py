@@ -22,7 +22,7 @@ from dissector.grammar.leaves import U8, U16, U32, Bool8, Data, Enumerated, Guid
 from dissector.grammar.properties import TaggedPropertyValue
 from dissector.node import Node, Severity, Undecoded
 from dissector.pipeline import dissect
-from dissector.source import ByteSource, Piece
+from dissector.source import ByteSource, Piece, joined
 from dissector.views.json import dumps, exchange_pieces, node_json, node_text, parts_pieces
 from dissector.views.streams import PIECEWISE
 from tests.conftest import ROOT, captures_in
@@ -134,6 +134,19 @@ def test_layouts_in_frames_of_any_size(data: st.DataObject) -> None:
     check(reading.trace(LAYOUT, ByteSource("typed", raw), "PDU"))
     cut = data.draw(st.integers(0, len(raw)))
     check(reading.trace(LAYOUT, source, "PDU", shift, shift + cut))
+
+
+@given(st.data())
+def test_spans_of_bytes_put_together_from_others_that_were_shown(data: st.DataObject) -> None:
+    whole = located(bytes(60), data.draw(st.integers(1, 9)))
+    check(Node("whole", whole, 0, 60))
+    ranges = st.tuples(st.integers(0, 59), st.integers(0, 40)).map(lambda one: (one[0], min(one[1], 60 - one[0])))
+    body = joined("body", [(whole, *one) for one in data.draw(st.lists(ranges, max_size=6))])
+    for _ in range(3):
+        start = data.draw(st.integers(0, len(body)))
+        outer = Node("outer", body, start, data.draw(st.integers(0, len(body) - start)))
+        outer.children.append(Node("inner", body, start, outer.length))
+        check(outer)
 
 
 def test_blocks_that_map_as_a_whole() -> None:
