@@ -134,6 +134,9 @@ class _AddressKey(Construct):  # type: ignore[misc]
         return obj
 
 
+_CONTROLS = dict.fromkeys((*range(32), 127), " ")
+
+
 class _TextBytes(Construct):  # type: ignore[misc]
     """Bytes that are mostly text, in a code page that another property names."""
 
@@ -146,7 +149,7 @@ class _TextBytes(Construct):  # type: ignore[misc]
 
     def label(self, value: bytes) -> str:
         text = value[:80].decode("ascii", "replace")
-        return "".join(char if char.isprintable() else " " for char in text) + ("..." if len(value) > 80 else "")
+        return text.translate(_CONTROLS) + ("..." if len(value) > 80 else "")
 
 
 AddressKey, TextBytes = _AddressKey(), _TextBytes()

@@ -192,7 +192,7 @@ def _key(raw: bytes) -> str:
 class _Few(dict[bytes, str]):
     """Rows of one tag by the bytes of the property, behind their offset. Those met twice are kept for a while."""
 
-    KEPT = 4096
+    KEPT = 2048
     LONGEST = 160
     """Bytes of a value."""
 
@@ -317,7 +317,7 @@ class JsonReader:
         if tag not in self._known and len(self._known) < self.MOST_TAGS:
             size = kind.size if self._few < self.MOST_FEW and not asked_for else 0
             self._few += size != 0
-            self._known[tag] = OPAQUE if kind.opaque else size, _Few(kind, begin), reader, begin
+            self._known[tag] = OPAQUE if kind.opaque and not asked_for else size, _Few(kind, begin), reader, begin
         return reader(source.data, at, stop, params, begin)
 
 

@@ -154,6 +154,8 @@ ODD = [
     counted(0x10130102, b"<html>"),
     counted(0x10130102, bytes(range(256)) * 300),
     counted(0x0FF90102, b""),
+    counted(0x0FF90102, bytes(4095)),
+    counted(0x00370102, bytes(5000)),  # where text is expected
     make(0x12340005, 1.5),
     raw(0x12340005, b"\0\0\0\0\0\0\xf8\x7f"),  # not a number
     raw(0x12340005, b"\0\0\0\0\0\0\xf0\x7f"),  # infinite
