@@ -189,16 +189,35 @@ def _key(raw: bytes) -> str:
     return f"{value_text(value)},{quoted(Xid.label(value))}"
 
 
+class _Room:
+    """How much text all _Few together may still keep. Where it is used up all begin anew."""
+
+    BYTES = 24 << 20
+    EACH = 250
+    """Bytes that keeping a text takes besides the text and what it was made of."""
+
+    def __init__(self) -> None:
+        self.left = self.BYTES
+        self.users: list[_Few] = []
+
+    def take(self, size: int) -> None:
+        self.left -= self.EACH + size
+        if self.left < 0:
+            for few in self.users:
+                few.clear()
+            self.left = self.BYTES
+
+
 class _Few(dict[bytes, str]):
     """Rows of one tag by the bytes of the property, behind their offset. Those met twice are kept for a while."""
 
-    KEPT = 2048
+    KEPT, SEEN = 4096, 2048
     LONGEST = 160
     """Bytes of a value."""
 
-    def __init__(self, kind: Kind, begin: str) -> None:
+    def __init__(self, kind: Kind, begin: str, room: _Room) -> None:
         super().__init__()
-        self.read, self.labeller, self.begin = kind.read, kind.labeller, begin
+        self.read, self.labeller, self.begin, self.room = kind.read, kind.labeller, begin, room
         self.seen: set[int] = set()
 
     def __missing__(self, raw: bytes) -> str:
@@ -207,9 +226,10 @@ class _Few(dict[bytes, str]):
         if mark in self.seen:
             if len(self) >= self.KEPT:
                 self.clear()
+            self.room.take(len(raw) + len(text))
             self[raw] = text
         else:
-            if len(self.seen) >= self.KEPT:
+            if len(self.seen) >= self.SEEN:
                 self.seen.clear()
             self.seen.add(mark)
         return text
@@ -236,7 +256,7 @@ class JsonReader:
         self.kinds = Plain(JsonStyle())
         self._known: dict[int, tuple[int, _Few, Reader, str]] = {}
         """By tag, of plain properties: the size of a Kind or OPAQUE, rows, reader, begin of the row."""
-        self._few = 0
+        self._room = _Room()
 
     def read(self, source: ByteSource, at: int, stop: int, codepage: str | None) -> JsonTable | None:
         data, unpack, known = source.data, _TAG_AND_LENGTH, self._known.get
@@ -315,9 +335,11 @@ class JsonReader:
         asked_for = name in ASKED_FOR
         reader = _noting(kind.read, name) if asked_for else kind.read
         if tag not in self._known and len(self._known) < self.MOST_TAGS:
-            size = kind.size if self._few < self.MOST_FEW and not asked_for else 0
-            self._few += size != 0
-            self._known[tag] = OPAQUE if kind.opaque and not asked_for else size, _Few(kind, begin), reader, begin
+            few = _Few(kind, begin, self._room)
+            size = kind.size if len(self._room.users) < self.MOST_FEW and not asked_for else 0
+            if size:
+                self._room.users.append(few)
+            self._known[tag] = OPAQUE if kind.opaque and not asked_for else size, few, reader, begin
         return reader(source.data, at, stop, params, begin)
 
 

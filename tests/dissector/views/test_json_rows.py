@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dissector.grammar.elements import Element, make
+from dissector.grammar.elements import Element, encode, make
 from dissector.grammar.fasttransfer import MARKER
 from dissector.grammar.icstree import SPEC, Gap, trace_parts, trace_stream
 from dissector.node import Node
 from dissector.source import ByteSource
 from dissector.views.json import dumps, node_json, node_text, parts_pieces
 from dissector.views.jsonmessages import TABLES
-from dissector.views.jsonrows import JsonReader
+from dissector.views.jsonrows import JsonReader, _Room
 from dissector.views.streams import PIECEWISE
 from tests.dissector.grammar.streams import (
     GID,
@@ -262,3 +262,16 @@ def test_code_pages_share_readers() -> None:
     assert table is not None
     assert table.amount == 2000
     assert len(tables.kinds.by_form) < 30
+
+
+def test_rows_that_are_kept_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three rounds over more texts than there is room for: what was let go is made again."""
+    monkeypatch.setattr(_Room, "BYTES", 20_000)
+    tables = JsonReader()
+    elements = [make(0x001A001F, f"{number % 70}") for number in range(210)]
+    data = b"".join(encode(elements))
+    table = tables.read(ByteSource("x", data), 0, len(data), None)
+    assert table is not None
+    (text,) = table.parts
+    assert [row[4] for row in json.loads(f"[{text}]")] == [f"{number % 70}" for number in range(210)]
+    assert 0 < sum(map(len, tables._room.users)) < 70
