@@ -127,6 +127,15 @@ def spec_of(con: Any) -> str:
     return ""
 
 
+def parse_chosen(chosen: Construct, stream: Any, context: Container, path: str) -> Any:
+    """Read the construct that stands in place of the one being read; the node at hand gets its words and section."""
+    tracer = context._params.get("_tracer")
+    if tracer is not None:
+        tracer.current.labeller = labeller_of(chosen)
+        tracer.current.spec = spec_of(chosen) or tracer.current.spec
+    return chosen._parse(stream, context, path)
+
+
 def read(stream: Any, size: int, path: str) -> bytes:
     """Exactly size bytes, or StreamError with the stream where it was."""
     if size < 0:

@@ -17,7 +17,7 @@ from typing import Any
 
 from construct import Construct, ConstructError, Container, evaluate, this
 
-from dissector.grammar.base import MalformedError, labeller_of, read, spec_of
+from dissector.grammar.base import MalformedError, parse_chosen, read
 from dissector.grammar.forms import Placed, Unterminated
 from dissector.grammar.ids import LongTermId
 from dissector.grammar.idset import SET_FORMS
@@ -306,11 +306,7 @@ class ValueOf(Construct):  # type: ignore[misc]
 
     def _parse(self, stream: Any, context: Container, path: str) -> Any:
         chosen = self.choose(context, path)
-        tracer = context._params.get("_tracer")
-        if tracer is not None:
-            tracer.current.labeller = labeller_of(chosen)
-            tracer.current.spec = spec_of(chosen) or tracer.current.spec
-        return chosen._parse(stream, context, path)
+        return parse_chosen(chosen, stream, context, path)
 
     def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
         return self.choose(context, path)._build(obj, stream, context, path)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from construct import Construct, Container, Subconstruct, evaluate
 from construct.expr import ExprMixin
 
-from dissector.grammar.base import MalformedError, at_end, labeller_of, read, spec_of
+from dissector.grammar.base import MalformedError, at_end, parse_chosen, read
 from dissector.grammar.layouts import Count, Layout, Present, Rows, Sized, SizeOf, Traced, WhenMore
 from dissector.grammar.leaves import U8, Data, Labelled, Str8, Text, decode_text, encode_text
 from dissector.grammar.names import codec_name, enum_name, flag_names
@@ -67,11 +67,7 @@ class ByFirst(Construct):  # type: ignore[misc]
         key = self.number._parse(stream, context, path)
         stream.seek(start)
         chosen = self.choose(key, path)
-        tracer = context._params.get("_tracer")
-        if tracer is not None:
-            tracer.current.labeller = labeller_of(chosen)
-            tracer.current.spec = spec_of(chosen) or tracer.current.spec
-        return chosen._parse(stream, context, path)
+        return parse_chosen(chosen, stream, context, path)
 
     def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
         if isinstance(obj, Undecoded):  # from a Sized around this: which layout it was is not known
@@ -120,11 +116,7 @@ class ByMarks(Construct):  # type: ignore[misc]
         data = stream.read()
         stream.seek(start)
         chosen = next((case.layout for case in self.cases if case.fits(data)), self.default)
-        tracer = context._params.get("_tracer")
-        if tracer is not None:
-            tracer.current.labeller = labeller_of(chosen)
-            tracer.current.spec = spec_of(chosen) or tracer.current.spec
-        return chosen._parse(stream, context, path)
+        return parse_chosen(chosen, stream, context, path)
 
     def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
         if isinstance(obj, bytes):

@@ -16,7 +16,7 @@ from typing import Any
 from construct import Construct, ConstructError, Container, Renamed, StreamError, Struct, Subconstruct, evaluate
 from construct.core import BytesIOWithOffsets
 
-from dissector.grammar.base import MalformedError, at_end, describe, labeller_of, read, spec_of
+from dissector.grammar.base import MalformedError, at_end, describe, labeller_of, parse_chosen, read, spec_of
 from dissector.grammar.leaves import Data, Rest, Str8, Str16
 from dissector.node import Diagnostic, Node, Severity, Summary, Undecoded
 
@@ -217,11 +217,7 @@ class Choice(Construct):  # type: ignore[misc]
 
     def _parse(self, stream: Any, context: Container, path: str) -> Any:
         chosen = self.choose(context, path)
-        tracer = context._params.get("_tracer")
-        if tracer is not None:
-            tracer.current.labeller = labeller_of(chosen)
-            tracer.current.spec = spec_of(chosen) or tracer.current.spec
-        return chosen._parse(stream, context, path)
+        return parse_chosen(chosen, stream, context, path)
 
     def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
         chosen = self.choose(context, path)
@@ -338,13 +334,9 @@ class Deferred(Construct):  # type: ignore[misc]
         if depth >= MAX_DEPTH:
             raise MalformedError(f"nested deeper than {MAX_DEPTH} levels", path=path)
         chosen = self.thunk()
-        tracer = params.get("_tracer")
-        if tracer is not None:
-            tracer.current.labeller = labeller_of(chosen)
-            tracer.current.spec = spec_of(chosen) or tracer.current.spec
         params["_depth"] = depth + 1
         try:
-            return chosen._parse(stream, context, path)
+            return parse_chosen(chosen, stream, context, path)
         finally:
             params["_depth"] = depth
 

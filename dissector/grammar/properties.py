@@ -15,7 +15,7 @@ from typing import Any
 
 from construct import Construct, Container, Renamed, evaluate, this
 
-from dissector.grammar.base import MalformedError, NoContextError, labeller_of, spec_of
+from dissector.grammar.base import MalformedError, NoContextError, parse_chosen
 from dissector.grammar.forms import HasValue, MaybeEmpty, Nothing
 from dissector.grammar.ids import FolderId, MessageId
 from dissector.grammar.layouts import Choice, Counted, Deferred, Layout, Multi, Sized, SizeOf, Traced, When
@@ -220,11 +220,7 @@ class _Value(Construct):  # type: ignore[misc]
     def _parse(self, stream: Any, context: Container, path: str) -> Any:
         params = context._params
         chosen = self.encoding.form(evaluate(self.tag, context), path, params.get("named") or NO_NAMES)
-        tracer = params.get("_tracer")
-        if tracer is not None:
-            tracer.current.labeller = labeller_of(chosen)
-            tracer.current.spec = spec_of(chosen) or tracer.current.spec
-        return chosen._parse(stream, context, path)
+        return parse_chosen(chosen, stream, context, path)
 
     def _build(self, obj: Any, stream: Any, context: Container, path: str) -> Any:
         chosen = self.encoding.form(evaluate(self.tag, context), path, context._params.get("named") or NO_NAMES)

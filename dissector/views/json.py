@@ -327,19 +327,28 @@ def _write_rows(parts: Iterable[Any], frames: Frames, out: list[str]) -> None:
     """The member "rows": the children of a node of which some are rows of tables."""
     between = ',"rows":['
     for part in parts:
-        found: Iterable[Any] = (part,)
+        out.append(between)
+        between = ","
         if type(part) is JsonTable:
-            found = part.parts
+            out += table_pieces(part, frames)
         elif type(part) is Run:
-            found = part.nodes(frames.source)
-        for row in found:
-            out.append(between)
-            between = ","
-            if isinstance(row, list):
-                out += row
-            else:
-                out.append(part_text(row, frames) if isinstance(row, Node) else row)
+            out.append(",".join([part_text(node, frames) for node in part.nodes(frames.source)]))
+        else:
+            out.append(part_text(part, frames))
     out.append("]")
+
+
+def table_pieces(table: JsonTable, frames: Frames) -> list[str]:
+    """What a table has, separated by commas."""
+    made: list[str] = []
+    for part in table.parts:
+        if made:
+            made.append(",")
+        if isinstance(part, list):
+            made += part
+        else:
+            made.append(part_text(part, frames) if isinstance(part, Node) else part)
+    return made
 
 
 def part_text(node: Node, frames: Frames) -> str:

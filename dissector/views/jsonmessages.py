@@ -15,9 +15,8 @@ from dissector.grammar.fasttransfer import MARKER, MARKERS
 from dissector.grammar.ics import rule_breaks
 from dissector.grammar.icstree import SPEC
 from dissector.grammar.skim import END_ATTACH, END_TO_RECIP, FX_DEL_PROP, NEW_ATTACH, NEXT, START_RECIP
-from dissector.node import Node
 from dissector.source import ByteSource
-from dissector.views.json import part_text, spans_member
+from dissector.views.json import part_text, spans_member, table_pieces
 from dissector.views.jsonrows import JsonMessages, JsonReader, JsonTable
 from dissector.views.jsonvalues import quoted
 from dissector.views.rowtext import Frames
@@ -125,17 +124,6 @@ class _Message:
         """That production; below: "rows" or "children", and what is in them."""
         return [f'{{"name":"{name}","offset":{self.place(at, words)},"{below}":[', *parts, "]}"]
 
-    def rows(self, table: JsonTable) -> Pieces:
-        made: Pieces = []
-        for part in table.parts:
-            if made:
-                made.append(",")
-            if isinstance(part, list):
-                made += part
-            else:
-                made.append(part_text(part, self.frames) if isinstance(part, Node) else part)
-        return made
-
     def words(self, table: JsonTable, *names: str) -> str | None:
         for name in names:
             found = table.words(name, self.source)
@@ -151,7 +139,7 @@ class _Message:
         if self.reader.breaks_a_rule(self.source, header):
             raise Odd
         words = self.words(header, "PidTagSourceKey")
-        parts += self.production("messageChangeHeader", at, words, "rows", self.rows(header))
+        parts += self.production("messageChangeHeader", at, words, "rows", table_pieces(header, self.frames))
         parts += (",", self.marker(_MESSAGE), ",")
         properties, below = self.properties()
         parts += below
@@ -177,7 +165,7 @@ class _Message:
         at = self.end
         table = self.table()
         words = f"{table.amount} propert{'y' if table.amount == 1 else 'ies'}"
-        return table, self.production("propList", at, words, "rows", self.rows(table))
+        return table, self.production("propList", at, words, "rows", table_pieces(table, self.frames))
 
     def children(self) -> Pieces:
         """What stands in messageChildren."""
@@ -217,7 +205,7 @@ class _Message:
         if table.tags(self.source, 1)[0] >> 16 != _ROW_ID:
             raise Odd
         words = self.words(table, "PidTagDisplayName", "PidTagSmtpAddress", "PidTagEmailAddress")
-        parts = [begin, ",", *self.rows(table), ",", self.marker(END_TO_RECIP)]
+        parts = [begin, ",", *table_pieces(table, self.frames), ",", self.marker(END_TO_RECIP)]
         return self.production("recipient", at, words, "rows", parts)
 
     def attachment(self) -> Pieces:
