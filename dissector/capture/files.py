@@ -20,7 +20,8 @@ Input: TypeAlias = str | os.PathLike[str] | BinaryIO
 
 _GZIP = b"\x1f\x8b"
 _COPY = 1 << 20
-_PAGES = 32 << 20
+_PAGES = 8 << 20
+"""How far the walk goes before pages are given back: they count as memory of the process until then."""
 
 
 class MappedFile:
