@@ -34,10 +34,12 @@ FIRST = 0.25
 made ready once (compiled grammars), and it shows how long a unit takes."""
 SHARE = 0.5
 """Seconds that a batch should take: a fork costs some hundredths, the more the more memory there is."""
-WORTH = 0.2
+WORTH = 0.1
 """Seconds that the largest batch must take at least; where work is done faster, forks cost more than they bring."""
-LEAST, LARGEST, UNITS = 1 << 16, 16 << 20, 4096
-"""Bounds of a batch: weight, and number of units."""
+LEAST, LARGEST, UNITS = 1 << 16, 8 << 20, 4096
+"""Bounds of a batch: weight, and number of units. A unit takes three times its weight in memory (messages as framed,
+bodies, payloads), in the parent until the fork, and after it in whichever process writes there.
+"""
 PIECE = 1 << 20
 _SECONDS = struct.Struct("<d")
 

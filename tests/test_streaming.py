@@ -141,7 +141,9 @@ def peak(path: Path, *arguments: str) -> tuple[float, int]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the system does not tell a process's peak memory here")
 @pytest.mark.parametrize(
-    "command", [["list"], ["list", "-T", "jsonl"], ["info"], ["tree", "--no-streams", "-j1"]], ids=" ".join
+    "command",
+    [["list"], ["list", "-T", "jsonl"], ["info"], ["tree", "--no-streams", "-j1"], ["tree", "--no-streams", "-j2"]],
+    ids=" ".join,
 )
 def test_memory_does_not_grow_with_the_file(large: Path, command: list[str]) -> None:
     small, _ = peak(NOTIFY, *command, str(NOTIFY))

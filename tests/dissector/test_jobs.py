@@ -123,6 +123,20 @@ def test_batches_grow_with_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(batches) >= 10
 
 
+def test_no_batch_is_larger_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However fast the work is: a batch is in memory as a whole."""
+    monkeypatch.setattr(jobs, "UNITS", 1 << 20)
+    monkeypatch.setattr(jobs, "SHARE", 1e9)
+    monkeypatch.setattr(jobs, "LARGEST", 20)
+
+    def noted(batch: list[int]) -> Iterator[bytes]:
+        yield str(len(batch)).encode()
+
+    batches = [int(data) for _, data in Shared(((1, number) for number in range(100)), noted, 2).results()]
+    assert sum(batches) == 100
+    assert max(batches) == 20
+
+
 def broken(number: int) -> Iterator[bytes]:
     yield b"begun "
     raise CaptureError(f"unit {number} is bad")
