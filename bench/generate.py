@@ -1,11 +1,11 @@
 """Synthetic MAPI/HTTP captures of any size, for measuring.
 
-Twenty connections download a folder each and are interleaved packet by packet: 1460-byte segments, a pure ACK for
-every fourth, 0.4 % of the packets swapped with their neighbour and 0.6 % sent twice. Every Execute response is chunked,
-begins with PROCESSING and DONE, and holds RPC_HEADER_EXT blocks of about 31 KB, each a ROP buffer with one
-RopFastTransferSourceGetBuffer response. Two payloads: `mixed` (messages of 30-60 properties and one body of 1-50 KB,
-recipients, attachments) and `dense` (small properties only, 32 bytes each on average). The same seed gives the same
-bytes.
+Twenty connections (more where a stream would be too long for `tree`) download a folder each and are interleaved packet
+by packet: 1460-byte segments, a pure ACK for every fourth, 0.4 % of the packets swapped with their neighbour and 0.6 %
+sent twice. Every Execute response is chunked, begins with PROCESSING and DONE, and holds RPC_HEADER_EXT blocks of about
+31 KB, each a ROP buffer with one RopFastTransferSourceGetBuffer response. Two payloads: `mixed` (messages of 30-60
+properties and one body of 1-50 KB, recipients, attachments) and `dense` (small properties only, 32 bytes each on
+average). The same seed gives the same bytes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CONNECTIONS = 20
+LONGEST = 25_000_000
+"""Bytes that a connection sends at the most: above 32 MB a stream is too long for `tree` to show it."""
 SEGMENT = 1460
 BLOCK = 31 * 1024
 REPLICA = uuid.UUID("b5ffb99b-440f-4f77-b488-c5c6702ee3a8")
@@ -250,10 +252,11 @@ def disturbed(rng: random.Random, packets: Iterator[bytes]) -> Iterator[bytes]:
 
 def interleaved(rng: random.Random, kind: str, size: int) -> Iterator[bytes]:
     """The packets of all connections, a burst of each in turn."""
-    share = max(size // CONNECTIONS, 1)
+    connections = max(CONNECTIONS, -(-size // LONGEST))
+    share = max(size // connections, 1)
     flows = [
         disturbed(random.Random(number), Flow(random.Random(1000 + number), number, kind, share).packets())
-        for number in range(CONNECTIONS)
+        for number in range(connections)
     ]
     while flows:
         for flow in list(flows):
