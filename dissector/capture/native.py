@@ -53,11 +53,11 @@ class NativeCapture(Capture):
         self.notes: list[str] = []
         head = self.data[:16]
         kind = pcap.format_of(head) or pcapng.format_of(head)
-        if not kind:
-            message = _no_capture(self.file)
-            self.file.close()
-            raise CaptureError(message)
         self._pcapng = kind == "pcapng"
+        trouble = _trouble(self.file, kind)
+        if trouble:
+            self.file.close()
+            raise CaptureError(f"{self.file.name}: {trouble}")
         self.summary = Summary(
             path=self.file.name, engine="native", format=kind, size=len(self.data), compressed=self.file.compressed
         )
@@ -156,9 +156,14 @@ class NativeCapture(Capture):
                 summary.link_types[LINK_TYPES[_ETHERNET]] += frame - sum(seen.values())
 
 
-def _no_capture(file: MappedFile) -> str:
+def _trouble(file: MappedFile, kind: str) -> str:
+    """Why nothing of this file can be read; "" where it can. kind: its format, "" where it is no capture."""
+    if kind:
+        cut = pcapng.cut_header(file.data) if kind == "pcapng" else pcap.cut_header(file.data)
+        why = f" ({file.trouble})" if file.trouble else ""
+        return f"{cut}{why}; copy it again, whole" if cut else ""
     begin = bytes(file.data[:16])
     for magic, what in _OTHER_FILES.items():
         if begin.startswith(magic):
-            return f"{file.name}: this is {what}, not a pcap or pcapng file"
-    return f"{file.name}: no pcap or pcapng file (it begins with {begin[:8].hex(' ')})"
+            return f"this is {what}, not a pcap or pcapng file"
+    return f"no pcap or pcapng file (it begins with {begin[:8].hex(' ')})"

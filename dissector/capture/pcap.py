@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from dissector.capture.base import Summary
+from dissector.capture.base import Data, Summary
 from dissector.capture.files import MappedFile
 from dissector.node import Severity
 
@@ -38,13 +38,18 @@ def format_of(head: bytes) -> str:
     return known[3] if known else ""
 
 
+def cut_header(data: Data) -> str:
+    """What is missing of the file header, without which nothing can be read; "" where it is whole."""
+    return f"the pcap file header is cut: {len(data)} of 24 bytes" if len(data) < 24 else ""
+
+
 def records(file: MappedFile, summary: Summary) -> Iterator[Record]:
-    """Every record in file order. A cut or damaged one ends the walk with a diagnostic in the summary."""
+    """Every record in file order, of a file with a whole header.
+
+    A cut or damaged one ends the walk with a diagnostic in the summary.
+    """
     data, size = file.data, len(file.data)
     order, units, header, _ = _MAGIC[data[:4]]
-    if size < 24:
-        summary.diagnose(Severity.MALFORMED, f"file offset 0: the pcap file header is cut: {size} of 24 bytes")
-        return
     _, snaplen, network = struct.unpack_from(order + "8xI2I", data, 4)
     link_type = network & 0xFFFF
     longest = max(LONGEST_FRAME, min(snaplen, 64 * LONGEST_FRAME))

@@ -34,6 +34,13 @@ def format_of(head: bytes) -> str:
     return "pcapng" if head[:4] == _MAGIC and head[8:12] in _ORDERS else ""
 
 
+def cut_header(data: Data) -> str:
+    """What is missing of the first section header, without which nothing can be read; "" where it is whole."""
+    order = _ORDERS[data[8:12]]
+    total = max(28, struct.unpack_from(order + "I", data, 4)[0])
+    return f"the pcapng section header is cut: {len(data)} of {total} bytes" if len(data) < total else ""
+
+
 def records(file: MappedFile, summary: Summary, secrets: list[tuple[bytes, bytes]]) -> Iterator[Record]:
     """Every packet in file order, comments into the summary, decryption secrets into `secrets`.
 

@@ -141,6 +141,8 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(arguments: list[object], sa
 def test_a_truncated_capture_is_listed_up_to_the_cut_with_a_word_on_stderr(tmp_path: Path) -> None:
     whole = NOTIFY.read_bytes()
     cut = tmp_path / "cut.pcap"
+    cut.write_bytes(whole[:20])
+    assert dissector("list", cut).returncode == 2  # the header of the file is not whole
     cut.write_bytes(whole[: len(whole) - 100])
     done = dissector("list", cut)
     assert done.returncode == 0

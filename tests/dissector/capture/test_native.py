@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from pathlib import Path
 
 import pytest
 
 from dissector.capture import open_capture
+from dissector.errors import CaptureError
 from dissector.node import Severity
 from tests.dissector.capture.frames import (
     FRAMES,
     ethernet,
     ipv4,
+    option,
     pcap,
     pcapng_file,
     record,
+    section,
     tcp,
     walk,
 )
@@ -38,6 +42,28 @@ def test_cut_at_every_byte(content: bytes, tmp_path: Path) -> None:
     _, _, summary = walk(content[:-5], path)
     assert len(summary.diagnostics) == 1
     assert "frame 6" in summary.diagnostics[0].message
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        (pcap([]), "pcap file"),
+        (section(), "pcapng section"),
+        (section(">", option(4, b"tests") + option(0, b"")), "pcapng section"),
+    ],
+    ids=["pcap", "pcapng", "big-endian pcapng"],
+)
+def test_a_cut_header_is_no_capture(header: bytes, name: str, tmp_path: Path) -> None:
+    """Of such a file nothing can be read: it is not opened, plain or gzipped."""
+    path = tmp_path / "x"
+    for cut in range(12, len(header)):
+        path.write_bytes(header[:cut])
+        with pytest.raises(CaptureError, match=rf"x: the {name} header is cut: {cut} of {len(header)} bytes; "):
+            open_capture(path, engine="native")
+    path.write_bytes(gzip.compress(header[:20])[:-8])
+    with pytest.raises(CaptureError, match=r"20 of \d+ bytes \(the gzip data ends badly"):
+        open_capture(path)
+    assert walk(header, path)[2].diagnostics == []
 
 
 def test_truncated_frames_are_counted(tmp_path: Path) -> None:

@@ -61,6 +61,4 @@ def test_damaged_records_end_the_reading(tmp_path: Path) -> None:
 
 def test_a_header_alone_is_a_capture_without_frames(tmp_path: Path) -> None:
     assert walk(pcap([]), tmp_path / "x.pcap")[2].frames == 0
-    _, _, summary = walk(pcap([])[:20], tmp_path / "x.pcap")
-    assert "header is cut" in summary.diagnostics[0].message
     assert walk(section(), tmp_path / "x.pcapng")[2].diagnostics == []
