@@ -15,10 +15,13 @@ def calls_from(message: Message, known: Known | None = None) -> Call | None:
     known: interfaces that earlier calls showed where no bind was captured; give one dict for all calls of a capture.
     Never raises: what cannot be read gives a call without payloads and with diagnostics.
     """
+    call = None
     if isinstance(message, HttpExchange):
-        return mapihttp.call_from(message)
-    if isinstance(message, RpcCall):
+        call = mapihttp.call_from(message)
+    elif isinstance(message, RpcCall):
         from dissector.emsmdb import rpccalls  # most captures have no such call
 
-        return rpccalls.call_from(message, known)
-    return None
+        call = rpccalls.call_from(message, known)
+    if call is not None and call.request is not None and call.response is not None:
+        call.response.codepage = call.response.codepage or call.request.codepage
+    return call

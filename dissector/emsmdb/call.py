@@ -8,10 +8,11 @@ are asked for, by the envelope that knows the side's layout, so that a list of a
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from dissector.grammar.names import codec_name
 from dissector.node import Diagnostic, Node
 from dissector.source import ByteSource
 
@@ -50,7 +51,8 @@ class Side:
     by the spec's names. session_keys: values that name the session (name=value of cookies, a context handle).
     return_code: of the call itself (ErrorCode of a body, return value of an EcDo* function), None where there is none.
     diagnostics: what went wrong while the payloads were taken out; the tree shows them at their places. chain: what
-    the payloads are parts of, for the tree.
+    the payloads are parts of, for the tree. codepage: the Python codec of 8-bit text outside of payloads, where a side
+    names it or the other one does (address books); the session gives its own to the others.
     """
 
     frame: int
@@ -62,6 +64,7 @@ class Side:
     return_code: int | None = None
     diagnostics: list[Diagnostic] = field(default_factory=list)
     chain: Chain | None = None
+    codepage: str | None = None
 
     def tree(self, rop_buffer: RopBufferTree) -> Node:
         """The whole envelope as an annotated tree; rop_buffer is called for each payload. Never raises."""
@@ -70,6 +73,13 @@ class Side:
     def pdus(self) -> Iterator[Pdu]:
         """Every envelope of this side with its original and rebuilt bytes (bodies, stubs, header chains, blocks)."""
         return self.envelope.pdus(self)
+
+
+def codec_in(value: Mapping[str, Any]) -> str | None:
+    """The codec that an address-book body or stub names: by a CodePage of its own, or by the one of its STAT."""
+    stat = value.get("State") or value.get("pStat") or {}
+    page = value.get("CodePage") or value.get("dwCodePage") or stat.get("CodePage")
+    return codec_name(page) if page else None
 
 
 @dataclass(slots=True, eq=False)

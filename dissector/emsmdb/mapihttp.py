@@ -16,7 +16,7 @@ from typing import Any
 from construct import Container
 
 from dissector.emsmdb import buffers
-from dissector.emsmdb.call import Call, Pdu, RopBufferTree, Side
+from dissector.emsmdb.call import Call, Pdu, RopBufferTree, Side, codec_in
 from dissector.grammar import base, layouts, leaves, reading
 from dissector.grammar.envelopes import MAILBOX, BodyDef
 from dissector.grammar.names import enum_name
@@ -145,12 +145,13 @@ def _execute(
 
 
 def _scalars(side: Side, layout: layouts.Layout, source: ByteSource, offset: int) -> None:
-    """The fields of a body that are a number or a text."""
+    """The fields of a body that are a number or a text, and the code page that it names."""
     try:
         value, _ = reading.parse(layout, source.data, offset)
     except base.GrammarError as error:
         side.diagnostics.append(Diagnostic(error.severity, f"{layout.layout_name}: {error.message}"))
         return
+    side.codepage = codec_in(value)
     for name, one in value.items():
         if one is not None and not isinstance(one, bytes | list | Container):
             side.fields[name] = one
@@ -242,7 +243,7 @@ class HttpEnvelope:
             raw = Undecoded(source.data[offset:])
             note = "PING has no body" if self.name == "PING" else f"no layout is known for the request type {self.name}"
             return Node("Body", source, offset, end - offset, raw, diagnostics=[Diagnostic(Severity.NOTE, note)])
-        node = reading.trace(self.layout(source.data, offset), source, "Body", offset)
+        node = reading.trace(self.layout(source.data, offset), source, "Body", offset, codepage=side.codepage)
         for field, label, payload_tree, known in (
             ("RopBuffer", "ROP buffer", rop_buffer, side.chain),
             ("AuxiliaryBuffer", "auxiliary buffer", buffers.auxiliary_tree, None),
@@ -268,7 +269,9 @@ class HttpEnvelope:
             line_leaf(source, at, length, "").value.encode("latin-1") + _ending(source.data[at : at + length])
             for at, length in lines_of(source.data, offset)
         )
-        body = buffers.rebuilt(layout, source.data[offset:]) if offset < len(source) else b""
+        body: bytes | None = b""
+        if offset < len(source):
+            body = buffers.rebuilt(layout, source.data[offset:], codepage=side.codepage)
         yield Pdu(f"{self.name} {self.message.kind} body", source.data, None if body is None else preamble + body)
         node = reading.trace(layout, source, "Body", offset)
         for child in node.children:

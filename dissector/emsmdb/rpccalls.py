@@ -16,7 +16,7 @@ from typing import Any
 from construct import ConstructError, Container
 
 from dissector.emsmdb import buffers
-from dissector.emsmdb.call import Call, Known, Pdu, RopBufferTree, Side
+from dissector.emsmdb.call import Call, Known, Pdu, RopBufferTree, Side, codec_in
 from dissector.grammar import base, layouts, reading
 from dissector.grammar.envelopes import ASYNC_EMSMDB, EMSMDB, RFR, RPC_NAMES, RpcDef
 from dissector.grammar.names import enum_name
@@ -132,13 +132,14 @@ _HANDLES = {"acxh": "acxh", "pacxh": "acxh", "pcxh": "cxh", "hRpc": "nspi", "con
 
 
 def _fields(side: Side, envelope: RpcEnvelope, layout: layouts.Layout) -> None:
-    """Fields, session keys and payloads of any stub, by its Layout."""
+    """Fields, session keys, code page and payloads of any stub, by its Layout."""
     source = envelope.message.stub
     try:
         value, _ = reading.parse(layout, source.data, big_endian=envelope.big_endian)
     except base.GrammarError as error:
         side.diagnostics.append(Diagnostic(error.severity, f"{envelope.name}: {error.message}"))
         value = Container()
+    side.codepage = codec_in(value)
     for name, one in value.items():
         if name in _HANDLES and one.Uuid.int:
             side.session_keys = (*side.session_keys, f"{_HANDLES[name]}={one.Uuid}")
@@ -462,7 +463,7 @@ class RpcEnvelope:
                 [self.unread] if self.unread else [Diagnostic(Severity.NOTE, "bytes behind the status of a fault")]
             )
             return Node(name, stub, 0, len(stub), Undecoded(stub.data), diagnostics=reasons)
-        node = reading.trace(self.layout, stub, self.name, big_endian=self.big_endian)
+        node = reading.trace(self.layout, stub, self.name, big_endian=self.big_endian, codepage=side.codepage)
         for name, opener in self.opened.items():
             data, end = _buffer(node, name)
             if data is None or end == data.offset:
@@ -486,7 +487,8 @@ class RpcEnvelope:
         stub = self.message.stub
         if self.layout is None or self.message.fault is not None or not stub.data:
             return
-        yield Pdu(f"{self.name} stub", stub.data, buffers.rebuilt(self.layout, stub.data, big_endian=self.big_endian))
+        params = {"big_endian": self.big_endian, "codepage": side.codepage}
+        yield Pdu(f"{self.name} stub", stub.data, buffers.rebuilt(self.layout, stub.data, **params))
         tree = reading.trace(self.layout, stub, self.name, big_endian=self.big_endian)
         for name, opener in self.opened.items():
             data, end = _buffer(tree, name)

@@ -74,6 +74,11 @@ class Tracker:
         codepage = fields.get("DefaultCodePage") or fields.get("ulCpid")
         if codepage:
             session.codepage = codec_name(int(codepage))
+        elif call.name in OPENING_CALLS and call.request is not None and call.request.codepage:
+            session.codepage = call.request.codepage
+        for side in (call.request, call.response):
+            if side is not None and side.codepage is None:
+                side.codepage = session.codepage
 
 
 class _Keys:

@@ -168,6 +168,48 @@ def test_the_address_book() -> None:
         assert not notes(check_side(side))
 
 
+def stat(page: int) -> dict[str, int]:
+    return {**dict.fromkeys(("SortType", "ContainerID", "CurrentRec", "Delta", "NumPos", "TotalRecs"), 0),
+            "CodePage": page, "TemplateLocale": 0x409, "SortLocale": 0x409}  # fmt: skip
+
+
+COLUMNS = {"AuxiliaryBuffer": b"", "Columns": [0x3001001E], "RowData": [{"Flag": 0, "ValueArray": ["Жар"]}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "answer", "codec"),
+    [
+        ("QueryRows", {"State": stat(1251)}, {}, "cp1251"),
+        ("QueryRows", {"State": stat(1251)}, {"State": stat(1252)}, "cp1252"),
+        ("QueryRows", {"State": stat(1200)}, {}, None),
+        ("QueryRows", {}, {}, None),
+        ("ResolveNames", {"State": stat(1252), "Reserved": 0}, {"CodePage": 1251}, "cp1251"),
+        ("ResolveNames", {"State": stat(1251), "Reserved": 0}, {"CodePage": 0}, "cp1251"),
+    ],
+)
+def test_text_of_address_books_is_in_the_code_page_of_their_stat(
+    name: str, asked: dict[str, Any], answer: dict[str, Any], codec: str | None
+) -> None:
+    more = {"Flags": 0, "ExplicitTable": [], "RowCount": 1} if name == "QueryRows" else {}
+    request_body = build(BODIES[name].request, {**asked, **more, "AuxiliaryBuffer": b""})
+    sides = answered(name, request_body, build(BODIES[name].response, {**answer, **COLUMNS}, codepage="cp1251"))
+    assert sides[1].codepage == codec
+    texts = [node.value for node in check_side(sides[1]).walk() if isinstance(node.value, str)]
+    assert "Жар".encode("cp1251").decode(codec or "cp1252") in texts
+    assert all(pdu.rebuilt == pdu.original for side in sides for pdu in side.pdus())
+
+
+def test_a_request_to_an_address_book_names_its_own_code_page() -> None:
+    value = [{"PropertyTag": 0x3001001E, "PropertyValue": "Жар"}]
+    body = build(
+        BODIES["ModProps"].request,
+        {"Reserved": 0, "State": stat(1251), "PropertyValues": value, "AuxiliaryBuffer": b""},
+        codepage="cp1251",
+    )
+    asked, _ = answered("ModProps", body, bytes(12))
+    assert "Жар" in [node.value for node in check_side(asked).walk()]
+
+
 @pytest.mark.parametrize(
     ("asked", "name"),
     [("execute", "Execute"), ("CompareMinIds", "CompareMIds"), ("comparednts", "CompareMIds"), ("dntomid", "DNToMId")],

@@ -236,6 +236,15 @@ def test_nspi(name: str) -> None:
         assert side.session_keys == ("nspi=8fa5d8a1-0c1c-4b5c-9d2e-1122334455aa",)
 
 
+def test_text_of_nspi_is_in_the_code_page_that_the_call_names() -> None:
+    value = {"hRpc": CXH, "dwFlags": 1, "ulType": 0, "pDN": {"Value": "/cn=Жар"}, "dwCodePage": 1251, "dwLocaleID": 0}
+    stub = build(NSPI[13].request, value, codepage="cp1251")
+    _, asked, answer = both(rpc_exchange(13, stub, bytes(8), NSPI_UUID))
+    assert (asked.codepage, answer.codepage) == ("cp1251", "cp1251")
+    assert "/cn=Жар" in [node.value for node in check_side(asked).walk()]
+    assert all(pdu.rebuilt == pdu.original for pdu in asked.pdus())
+
+
 def test_big_endian_stubs() -> None:
     value = {"pcxh": CXH, "rgb": {"Data": xored(ROPS), "MaxCount": 0x1600}, "pcb": 9, "cbMax": 0x1600}
     stub = build(EMSMDB[2].request, value, big_endian=True)

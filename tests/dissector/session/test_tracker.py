@@ -81,6 +81,20 @@ def test_the_code_page_of_a_session(page: int, codec: str | None) -> None:
     assert session.codepage == codec
 
 
+def test_the_code_page_of_an_address_book() -> None:
+    """A call that names no code page is in the one of the Bind; one that names another is in that."""
+    tracker = Tracker()
+    calls = [call(name, ("sid=a",), ("sid=a",)) for name in ("Bind", "DNToMId", "QueryRows")]
+    sides = [one.request for one in calls] + [one.response for one in calls]
+    for side, codec in zip(sides, ("cp1250", None, "cp1251"), strict=False):
+        assert side is not None
+        side.codepage = codec
+    for one in calls:
+        tracker.exchange(one)
+    assert len(tracker.sessions) == 1
+    assert [side and side.codepage for side in sides] == ["cp1250", "cp1250", "cp1251", "cp1250", "cp1250", "cp1250"]
+
+
 def test_endpoints_are_text() -> None:
     tracker = Tracker()
     session = tracker.exchange(call("Connect")).session
