@@ -33,6 +33,9 @@ _NAMES.update({alias.lower(): name for alias, name in ALIASES.items()})
 
 CONTENT_TYPE = "application/mapi-http"
 
+BEGINNING = 4096
+"""So much of a body that cannot be read is looked at for fields."""
+
 LONGEST_NAME = 40
 """Characters of an X-RequestType without a definition that make the name of a call."""
 
@@ -81,7 +84,7 @@ def _request(message: HttpMessage, headers: Mapping[str, str], name: str, body: 
     side.session_keys = tuple(one for one in cookies if "=" in one)
     if body is None or not len(message.body):
         return side
-    if name == "Execute":
+    if name == "Execute" and len(message.body) >= _EXECUTE_REQUEST.size:
         _execute(side, message.body, 0, _EXECUTE_REQUEST, ("Flags",), ("MaxRopOut", "AuxiliaryBufferSize"))
     else:
         _scalars(side, body.request, message.body, 0)
@@ -103,7 +106,7 @@ def _response(message: HttpMessage, headers: Mapping[str, str], name: str, body:
     if body is None or answer.text or answer.offset >= len(message.body):
         return side
     layout = envelope.layout(message.body.data, answer.offset)
-    if name == "Execute" and layout is body.response:
+    if name == "Execute" and layout is body.response and len(message.body) - answer.offset >= _EXECUTE_RESPONSE.size:
         _execute(
             side, message.body, answer.offset, _EXECUTE_RESPONSE, ("StatusCode", "ErrorCode", "Flags"),
             ("AuxiliaryBufferSize",),
@@ -121,11 +124,11 @@ def _kept(headers: Mapping[str, str]) -> dict[str, Any]:
 def _execute(
     side: Side, source: ByteSource, offset: int, head: Struct, before: tuple[str, ...], after: tuple[str, ...]
 ) -> None:
-    """What the Execute Layouts say, without their cost: fields before and after the RopBuffer, and the payloads."""
+    """What the Execute Layouts say, without their cost: fields before and after the RopBuffer, and the payloads.
+
+    head: the fields up to RopBufferSize; the body has them.
+    """
     data = source.data
-    if len(data) - offset < head.size:
-        side.diagnostics.append(Diagnostic(Severity.MALFORMED, f"the Execute body ends after {len(data)} bytes"))
-        return
     *numbers, size = head.unpack_from(data, offset)
     side.fields.update(zip(before, numbers, strict=True))
     side.fields["RopBufferSize"] = size
@@ -145,13 +148,14 @@ def _execute(
 
 
 def _scalars(side: Side, layout: layouts.Layout, source: ByteSource, offset: int) -> None:
-    """The fields of a body that are a number or a text, and the code page that it names."""
+    """The fields of a body that are a number or a text, and the code page that it names; of a cut one the first."""
     try:
         value, _ = reading.parse(layout, source.data, offset)
+        side.codepage = codec_in(value)
     except base.GrammarError as error:
         side.diagnostics.append(Diagnostic(error.severity, f"{layout.layout_name}: {error.message}"))
-        return
-    side.codepage = codec_in(value)
+        begin = reading.trace(layout, source, "", offset, min(len(source), offset + BEGINNING))
+        value = {node.name: node.value for node in begin.children if not node.children}
     for name, one in value.items():
         if one is not None and not isinstance(one, bytes | list | Container):
             side.fields[name] = one

@@ -109,6 +109,8 @@ def no_answer(call: Call) -> str:
     if response.return_code:
         return f"the call failed: {error_text(response.return_code)}"
     broken = any(one.severity is not Severity.NOTE for one in response.diagnostics)
+    if broken and response.return_code is not None:
+        return "the response is cut or damaged"
     return "the response cannot be read" if broken else NOT_ANSWERED
 
 

@@ -364,6 +364,31 @@ def test_a_status_code_has_a_body_of_its_own() -> None:
     assert not notes(tree)
 
 
+@pytest.mark.parametrize("name", ["Connect", "Execute", "QueryRows"])
+@pytest.mark.parametrize("code", [0, 0x800403FC])
+def test_a_response_that_ends_behind_its_error_code_still_tells_it(name: str, code: int) -> None:
+    _, answer = answered(name, b"", struct.pack("<II", 0, code))
+    assert (answer.return_code, answer.fields["StatusCode"], answer.fields["ErrorCode"]) == (code, 0, code)
+    assert [one.severity for one in answer.diagnostics] == [Severity.MALFORMED]
+    assert check_side(answer).find("Body", "ErrorCode").value == code
+
+
+def test_a_cut_body_has_the_fields_that_are_there() -> None:
+    whole = build(
+        MAILBOX["Connect"].response,
+        {"PollsMax": 1, "RetryCount": 2, "RetryDelay": 3, "DnPrefix": "/o=x", "DisplayName": "Zoë",
+         "AuxiliaryBuffer": b""},
+    )  # fmt: skip
+    _, answer = answered("Connect", CONNECT[:14], whole[:27])
+    assert "DisplayName" not in answer.fields
+    names = ("StatusCode", "ErrorCode", "PollsMax", "RetryCount", "RetryDelay", "DnPrefix")
+    assert [answer.fields[name] for name in names] == [0, 0, 1, 2, 3, "/o=x"]
+    assert answer.return_code == 0
+    asked, _ = answered("Connect", CONNECT[:14], whole)
+    assert asked.fields == {"UserDn": "/o=x/cn=u", "Flags": 0}
+    assert answered("Execute", execute_request([ROPS])[:6], b"")[0].fields == {"Flags": 3}
+
+
 @pytest.mark.parametrize(
     "preamble", [b"PROCESSING\r\n", b"PROCESSING\r\nPEND", b"PROCESSING\r\nDONE\r\nX-A: 1\r\n", b"DONE"]
 )

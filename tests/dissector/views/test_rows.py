@@ -92,6 +92,8 @@ def test_a_call_that_failed_is_why_its_rops_have_no_answer(fields: dict[str, Any
     assert summary(rop, None, call) == f"WantCancel=False ({told})"
     answer.diagnostics.append(Diagnostic(Severity.MALFORMED, "cut"))
     if told == "not answered":
+        assert summary(rop, None, call).endswith("(the response is cut or damaged)")
+        answer.return_code = None
         assert summary(rop, None, call).endswith("(the response cannot be read)")
     call.response = None
     assert summary(rop, None, call).endswith("(no response captured)")
