@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from construct import Construct
 
 from dissector.emsmdb.call import Call
 from dissector.grammar.base import GrammarError
+from dissector.grammar.ids import FolderId
 from dissector.grammar.names import error_name
 from dissector.grammar.reading import trace
 from dissector.grammar.rops.base import RopDef
+from dissector.model.ids import ObjectId
 from dissector.node import Diagnostic, Node, Severity, undecoded
 from dissector.session.objects import NO_HANDLE, ServerObject, Session
 from dissector.source import ByteSource
@@ -35,12 +38,29 @@ class Carried:
         return self.text
 
 
+@dataclass(frozen=True, slots=True)
+class SpecialFolder:
+    """Words for the id of a folder that the logon named: Inbox (ReplicaId 1, GlobalCounter 0xD)."""
+
+    name: str
+
+    def __call__(self, value: ObjectId) -> str:
+        return f"{self.name} ({FolderId.label(value)})"
+
+    def brief(self, value: ObjectId) -> str:
+        return f"{FolderId.brief(value)} ({self.name})"
+
+
+special_folder = cache(SpecialFolder)
+"""One for each name."""
+
+
 @dataclass(slots=True)
 class RopSide:
     """A ROP request or response where it stands in a ROP buffer.
 
     offset, length: in source. value: the fields, or None where the bytes could not be read (error says why). params:
-    what the layout was given from the session.
+    what the layout was given from the session, and `folders`: names of its special folders, by id.
     """
 
     rop_id: int
@@ -76,6 +96,11 @@ class RopSide:
             for child in node.children:
                 if child.name == self.carried.field:
                     child.labeller = self.carried
+        folders = self.params.get("folders")
+        if folders and _mentions(self.value, folders):
+            for one in node.walk():
+                if getattr(one.labeller, "__self__", None) is FolderId and one.value in folders:
+                    one.labeller = special_folder(folders[one.value])
         if "inferred" in self.params:
             node.diagnose(
                 Severity.NOTE, f"{self.params['inferred']} is not in the capture; only one value fits the list's length"
@@ -88,6 +113,21 @@ class RopSide:
             node.children.append(rest)
             node.length = self.length
         return node
+
+
+def _mentions(value: Any, folders: Mapping[ObjectId, str]) -> bool:
+    """Whether one of these ids is somewhere in a value: nodes are not made for less."""
+    left = [value]
+    while left:
+        one = left.pop()
+        if type(one) is ObjectId:
+            if one in folders:
+                return True
+        elif isinstance(one, dict):
+            left.extend(one.values())
+        elif isinstance(one, list):
+            left.extend(one)
+    return False
 
 
 @dataclass(slots=True)

@@ -184,8 +184,10 @@ class _RopReader:
         if self.session.codepage is not None:
             given["codepage"] = self.session.codepage
         logon = self.session.logons.get(logon_id) if logon_id is not None else None
-        if logon is not None and logon.named:
-            given["named"] = logon.named
+        if logon is not None:
+            if logon.named:
+                given["named"] = logon.named
+            given["folders"] = logon.folder_names
         for name in definition.params:
             if name == "logon_flags":
                 given[name] = logon.flags if logon is not None else None
@@ -321,7 +323,7 @@ def _logged_on(session: Session, rop: Rop, request: Any, response: Any, target: 
         handle,
         response.get("LogonFlags", request.get("LogonFlags", 0)),
         str(request.get("Essdn") or ""),
-        {folder: name for name, folder in (response.get("FolderIds") or {}).items()},
+        {folder: name for name, folder in (response.get("FolderIds") or {}).items() if folder.counter},
         response.get("MailboxGuid"),
         response.get("ReplId"),
         response.get("ReplGuid"),

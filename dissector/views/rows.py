@@ -239,4 +239,4 @@ def shorten(text: str, most: int = 48) -> str:
 def special_folder(session: Session | None, logon_id: int | None, folder: ObjectId) -> str:
     """'Inbox' when the id is one of the special folders that this logon was given."""
     logon = session.logons.get(logon_id) if session is not None and logon_id is not None else None
-    return logon.folder_names.get(folder, "") if logon is not None and folder.counter else ""
+    return logon.folder_names.get(folder, "") if logon is not None else ""

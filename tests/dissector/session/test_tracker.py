@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from dissector.emsmdb.call import Call, Side
+from dissector.model.ids import ObjectId
 from dissector.pipeline import dissect
 from dissector.session.tracker import Tracker
+from dissector.views.json import exchange_pieces
 from tests.conftest import ROOT
 from tests.dissector.session.talk import Talk, request, response
 
@@ -113,6 +115,23 @@ def test_handles_are_followed_from_birth_to_release() -> None:
     assert session.objects == {}
     assert session.began
     assert set(session.logons[0].folder_names.values()) >= {"Inbox", "IpmSubtree", "SentItems"}
+
+
+def test_special_folders_are_named_in_trees() -> None:
+    """Wherever their ids stand: fields of ROPs, notifications, values of properties. Other ids are left alone."""
+    inbox = "Inbox (ReplicaId 1, GlobalCounter 0xD)"
+    found: dict[tuple[str, str], list[bool]] = {}
+    for name in ("notify.pcap", "tables-lzx.pcap"):
+        with dissect(ROOT / "captures" / name) as dissection:
+            for exchange in dissection.exchanges():
+                leaves = [node for tree in exchange.trees() for node in tree.leaves()]
+                assert any(node.label == inbox for node in leaves) == (inbox in "".join(exchange_pieces(exchange)))
+                for node in leaves:
+                    if isinstance(node.value, ObjectId) and node.name in ("FolderId", "MessageId", "PropertyValue"):
+                        found.setdefault((node.name, node.label), []).append(node.value == (1, 0x0D))
+    assert {name for (name, label), _ in found.items() if label == inbox} == {"FolderId", "PropertyValue"}
+    for (_, label), which in found.items():
+        assert set(which) == {label == inbox}
 
 
 def test_named_properties_get_their_names_from_the_capture() -> None:
