@@ -105,6 +105,8 @@ class Engine:
         self._contexts = Contexts()
         self._finished: dict[tuple[int, int | None, int], Finished] = {}
         """What the captured client let run, by session, captured handle and ROP, until its end is compared."""
+        self._ends: list[PlannedRop] = []
+        """RopProgress of this step at which operations end that have no live answer yet."""
         self.report = Report(seeded=bool(seeds))
         self._asker = Asker(
             mailbox, self._contexts.live, lambda frame, words: self.report.note(frame, "Execute", words)
@@ -166,6 +168,7 @@ class Engine:
             if rop.action == "skip":
                 self.report.skip(step, rop.name, rop.reason)
         outcomes: list[Outcome] = []
+        self._ends.clear()
         if wanted:
             live = yield from self._session(step)
             if step.mailbox in self._seeders and any(rop.name == "RopSynchronizationConfigure" for rop in wanted):
@@ -249,6 +252,9 @@ class Engine:
                 if key in self._finished:
                     self._not_compared(self._finished[key])
                 self._finished[key] = Finished(step, planned, planned.captured, answer)
+                ends, self._ends = self._ends, []
+                for end in ends:
+                    outcomes += self._at_its_end(end, step, live)
                 continue
             differences = compare(
                 planned.captured, answer, live.identity, self._policy, ordered=planned.ordered, trouble=trouble
@@ -283,12 +289,19 @@ class Engine:
         return running
 
     def _at_its_end(self, planned: PlannedRop, step: Step, live: LiveSession) -> Iterator[Outcome]:
-        """Compare the answers at the end of an operation, where the captured one ends at this RopProgress."""
+        """Compare the answers at the end of an operation, where the captured one ends at this RopProgress.
+
+        Where the operation stands before it in the same buffer, that has to be sent first.
+        """
         captured = planned.captured
         if captured is None or not captured.ends or captured.response is None:
             return
-        found = self._finished.pop((step.session, captured.target_handle, captured.response.rop_id), None)
-        if found is not None:
+        key = step.session, captured.target_handle, captured.response.rop_id
+        found = self._finished.get(key)
+        if found is None or (found.step is step and found.captured.number > captured.number):
+            self._ends.append(planned)
+        else:
+            del self._finished[key]
             differences = compare(captured, found.answer, live.identity, self._policy, ordered=found.planned.ordered)
             yield Outcome(step.frame, captured.ends, excused(found.captured, differences, live))
 

@@ -53,6 +53,35 @@ def test_a_replay_waits_for_what_runs_on(
     )
 
 
+def in_one_buffer(client: Client) -> None:
+    """Ten messages moved away, and right behind that in the same buffer the RopProgress by which it is done."""
+    logon = client.logon()
+    handles = [client.open_folder(logon["Handle"], logon["FolderIds"][name]) for name in ("Inbox", "Outbox")]
+    many = [client.save(client.create_message(logon["Handle"], logon["FolderIds"]["Inbox"])) for _ in range(10)]
+    request = client.request_bytes(
+        "RopMoveCopyMessages", SourceHandleIndex=0, DestHandleIndex=1, WantAsynchronous=True, WantCopy=False,
+        MessageIds=many,
+    )  # fmt: skip
+    ((data, _),) = client.execute(
+        request + client.request_bytes("RopProgress", InputHandleIndex=0, WantCancel=False), handles
+    )
+    told = [one["Name"] for one in client.responses(data) if one["Name"] not in ("RopNotify", "RopPending")]
+    assert told == ["RopProgress", "RopMoveCopyMessages"]
+
+
+@pytest.mark.parametrize("here", [3, 5, 200])
+def test_an_operation_that_ends_in_its_own_buffer_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: int
+) -> None:
+    path = tmp_path / "capture.pcapng"
+    monkeypatch.setattr(PART, 5)
+    recorded(path, in_one_buffer)
+    monkeypatch.setattr(PART, here)
+    report = replayed_fresh(path)
+    assert not report.verdicts["different"], report.outcomes
+    assert [name for _, name in report.same if name == "RopMoveCopyMessages"] == ["RopMoveCopyMessages"]
+
+
 def test_the_list_pairs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "capture.pcapng"
     monkeypatch.setattr(PART, 4)
