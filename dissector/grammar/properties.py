@@ -365,8 +365,9 @@ def _column(tag: int, flagged: bool, encoding: Encoding, name: str) -> Traced:
     return Traced(form, known or f"0x{tag:08X}")
 
 
-MOST_EMPTY = 16
-"""Columns whose values take no bytes (PtypNull) that a row may have: rows of thousands would grow without end."""
+MOST_EMPTY, FEW_EMPTY = 16, 4
+"""Columns whose values take no bytes (PtypNull) that a row may have: rows of thousands would grow without end. Beyond
+the first few there are at most twice as many as columns with values: rows of one byte would grow nearly as much."""
 
 
 class ColumnValues(Construct):  # type: ignore[misc]
@@ -385,9 +386,9 @@ class ColumnValues(Construct):  # type: ignore[misc]
         if columns is None:
             raise NoContextError("the columns of this row were set before the capture began", path=path)
         flagged = bool(evaluate(self.flag, context))
-        if len(columns) > MOST_EMPTY and not flagged:
+        if len(columns) > FEW_EMPTY and not flagged:
             empty = sum(self.encoding.types.get(tag & 0xFFFF) is Nothing for tag in columns)
-            if empty > MOST_EMPTY:
+            if empty > min(MOST_EMPTY, FEW_EMPTY + 2 * (len(columns) - empty)):
                 raise MalformedError(f"a row with {empty} values of no bytes", path=path)
         named = context._params.get("named") or NO_NAMES
         return [

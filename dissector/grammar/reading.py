@@ -21,9 +21,10 @@ def parse(layout: Construct, data: bytes, offset: int = 0, end: int | None = Non
     params: what the layout needs from outside (see Param). Raises GrammarError where the bytes cannot be read, with
     the offset in data; nothing else, whatever the bytes are.
     """
-    compiled = layout.__dict__.get("_values") or warmed(layout, "_values")
+    size = len(data)
+    stop = size if end is None or end > size else end
+    compiled = layout.__dict__.get("_values") or warmed(layout, "_values", stop - offset)
     if compiled and type(data) is bytes:
-        stop = len(data) if end is None or end > len(data) else end
         try:
             return compiled(data, offset, stop if stop > offset else offset, params)  # type: ignore[no-any-return]
         except Exception:
@@ -39,10 +40,10 @@ def trace(
     The node covers what could be read; a diagnostic stands at the field where reading stopped. The caller decides what
     becomes of the bytes behind it.
     """
-    compiled = layout.__dict__.get("_rows") or warmed(layout, "_rows")
+    size = len(source.data)
+    stop = size if end is None or end > size else end
+    compiled = layout.__dict__.get("_rows") or warmed(layout, "_rows", stop - offset)
     if compiled and type(source.data) is bytes:
-        size = len(source.data)
-        stop = size if end is None or end > size else end
         try:
             return compiled(source, name, offset, stop if stop > offset else offset, params)  # type: ignore[no-any-return]
         except Exception:
@@ -53,14 +54,20 @@ def trace(
 HOT = 24
 """How often a layout is read interpreted before it is compiled: that takes as long as some dozen readings."""
 
+LARGE = 64 << 10
+"""From so many bytes on it is compiled at once: they may hold any number of rows. No ROP buffer is as long."""
 
-def warmed(layout: Construct, reading: str) -> Any:
-    """The compiled reading (`_values` or `_rows`) of a layout that has been read often; False while there is none."""
+
+def warmed(layout: Construct, reading: str, size: int) -> Any:
+    """The compiled reading (`_values` or `_rows`) of a layout that has been read often; False while there is none.
+
+    size: how many bytes there are to read now.
+    """
     state = layout.__dict__
     if state.get(reading) is False:
         return False
     uses = state["_uses" + reading] = state.get("_uses" + reading, 0) + 1
-    if uses <= HOT:
+    if uses <= HOT and size < LARGE:
         return False
     from dissector.grammar.compiler import tree_reader, value_reader  # a small capture does without it
 

@@ -319,10 +319,11 @@ def test_no_structured_value_fails_on_bytes_it_does_not_know(raw: bytes) -> None
 
 
 def test_a_row_of_very_many_values_without_bytes_is_malformed() -> None:
-    """30000 such rows would be in 30000 bytes, and 240 million values in them."""
-    for count, fails in ((16, False), (8000, True)):
-        layout = Layout("Rows" / Rows(30, PropertyRow([0x66000001] * count)))
+    """30000 such rows would be in 30000 bytes, and 240 million values in them. More may be beside values with bytes."""
+    for empty, filled, fails in ((4, 0, False), (5, 0, True), (8000, 0, True), (16, 6, False), (16, 5, True)):
+        columns = [0x66000001] * empty + [0x6601000B] * filled
+        layout = Layout("Rows" / Rows(30, PropertyRow(columns)))
         for _ in range(40):  # interpreted, then compiled
-            tree = trace(layout, ByteSource("x", bytes(30)), "x")
+            tree = trace(layout, ByteSource("x", bytes(30 * (1 + filled))), "x")
             found = [one.message for node in tree.walk() for one in node.diagnostics]
-            assert found == (["a row with 8000 values of no bytes"] if fails else [])
+            assert found == ([f"a row with {empty} values of no bytes"] if fails else [])

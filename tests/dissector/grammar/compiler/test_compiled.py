@@ -221,6 +221,15 @@ def test_hot_layouts_read_as_cold_ones(raw: str, monkeypatch: pytest.MonkeyPatch
     ]
 
 
+@pytest.mark.parametrize("end", [None, 2 * reading.LARGE])
+def test_what_is_large_is_compiled_at_once(end: int | None) -> None:
+    layout, data = Layout("First" / U8), bytes(2 * reading.LARGE)
+    for offset, compiled in ((reading.LARGE + 1, False), (reading.LARGE, True)):
+        assert parse(layout, data, offset, end) == ({"First": 0}, offset + 1)
+        assert len(reading.trace(layout, ByteSource("x", data), "x", offset, end).children) == 1
+        assert [bool(layout.__dict__.get(name)) for name in ("_values", "_rows")] == [compiled, compiled]
+
+
 def test_arguments_are_as_they_were_when_the_compiled_reading_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "HOT", 0)
     deep = b"\x02" * 60 + b"\xff"  # NOT(NOT(...(no restriction)))
