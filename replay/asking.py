@@ -33,8 +33,15 @@ LONGEST_BACKOFF = 30_000
 PENDING_WAIT = 1000
 """Milliseconds before a ROP buffer that was answered with RopPending is sent again."""
 
+MOST_BUFFERS = 100_000
+"""How often a stream is asked for more, at most."""
+
 MOST_EMPTY = 8
 """Buffers of a stream without a byte, one after the other, that are borne."""
+STUCK = f"the live stream is stuck: {MOST_EMPTY} buffers without a byte, and more is said to come"
+
+GOES_ON = (1, 2)
+"""TransferStatus Partial and NoRoom: there is more."""
 
 GET_BUFFER = "RopFastTransferSourceGetBuffer"
 
@@ -108,6 +115,26 @@ class Asker:
                 raise ProtocolError(f"the server is busy and wants {wait / 1000:g} s of rest")
             self._note(origin.frame, f"the server asked for {wait} ms of rest")
         raise ProtocolError(f"the server is still busy after {MOST_BACKOFFS} attempts")
+
+    def read_on(
+        self, origin: Origin, request: bytes, handle: int, take: Callable[[Exchange], None] = lambda answer: None
+    ) -> Generator[Outgoing, HttpExchange, tuple[int, str]]:
+        """Send a RopFastTransferSourceGetBuffer again and again until its stream ends. take: is given every answer.
+
+        Returns the last TransferStatus, and why the stream was given up before its end ("" where it was not).
+        """
+        status = empty = 0
+        for _ in range(MOST_BUFFERS):
+            answer = yield from self.execute(origin, [request], {0: handle})
+            take(answer)
+            first = next((one for one in answer.rops if one.request is not None), None)
+            status = transfer_status(answer, first) if first is not None else 0
+            if status not in GOES_ON:
+                break
+            empty = 0 if transferred(answer) else empty + 1
+            if empty == MOST_EMPTY:
+                return status, STUCK
+        return status, ""
 
     def call(self, origin: Origin, name: str, handles: Sequence[int], **fields: Any) -> Answering:
         """One ROP of our own, on the handles in the order of its handle fields. Returns the Rop that answered.

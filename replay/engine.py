@@ -20,14 +20,13 @@ from dissector.session.streams import DONE
 from dissector.transport.messages import HttpExchange
 from replay.asking import (
     GET_BUFFER,
-    MOST_EMPTY,
+    GOES_ON,
     Answering,
     Asker,
     Conversation,
     Origin,
     Outgoing,
     transfer_status,
-    transferred,
     value_of,
 )
 from replay.compare.difference import DIFFERENT, Difference
@@ -45,9 +44,6 @@ from replay.seeds import Seeds
 from replay.steps import PlannedRop, Step
 from replay.streaming import compare_streams
 
-MOST_EXTRA_BUFFERS = 100_000
-"""How often a stream that the capture had read to its end is asked for more, at most."""
-
 MOST_PAYLOAD = 0x7800
 """Bytes of ROPs that are sent in one buffer; more are sent in several."""
 
@@ -58,7 +54,6 @@ INBOX = 4
 """Its place among the FolderIds of a private RopLogon."""
 
 NOT_THERE = "the object is not on the live server: an id that it handed out stands in"
-STUCK = f"the live stream is stuck: {MOST_EMPTY} buffers without a byte, and more is said to come"
 ENDED = "not needed: the live stream has ended already"
 WAITED = "not needed: the replay waits for the end of every operation itself"
 MOST_STANDSTILL = 300
@@ -156,7 +151,9 @@ class Engine:
         if seeds is None or name in self._seeders:
             return
         session = -1 - len(self._seeders)
-        seeder = Seeder(seeds, mailbox, self._asker, session, self.report.seed)
+        seeder = Seeder(
+            seeds, mailbox, self._asker, session, self.report.seed, lambda words: self.report.note(0, "seed", words)
+        )
         self._seeders[name] = seeder
         yield from seeder.start()
 
@@ -465,20 +462,15 @@ class Engine:
             if planned.captured.handles.get("InputHandleIndex") not in done:
                 continue
             source = rop.handles.get("InputHandleIndex")
+            if source is None:
+                continue
             status = transfer_status(exchange, rop)
-            empty = 0
-            for _ in range(MOST_EXTRA_BUFFERS):
-                if status not in (1, 2) or source is None or source in live.ended_streams:
-                    break
-                if empty == MOST_EMPTY:
-                    self.report.note(step.frame, GET_BUFFER, STUCK)
-                    break
+            if status in GOES_ON and source not in live.ended_streams:
                 request = build(planned.definition.request, {**planned.value, "InputHandleIndex": 0})
-                more = yield from self._asker.execute(_origin(step), [request], {0: source})
-                empty = 0 if transferred(more) else empty + 1
-                first = next((one for one in more.rops if one.request is not None), None)
-                status = transfer_status(more, first) if first is not None else 0
-            if status == DONE and source is not None:
+                status, trouble = yield from self._asker.read_on(_origin(step), request, source)
+                if trouble:
+                    self.report.note(step.frame, GET_BUFFER, trouble)
+            if status == DONE:
                 live.ended_streams.add(source)
 
 

@@ -22,7 +22,7 @@ from dissector.grammar.fasttransfer import MARKER
 from dissector.grammar.rops import BY_NAME
 from dissector.model.ids import ObjectId
 from dissector.model.pcl import PredecessorChangeList, Xid
-from dissector.session.exchange import Rop
+from dissector.session.exchange import Exchange, Rop
 from dissector.session.objects import NO_HANDLE
 from dissector.session.tracker import WITH_VALUE
 from dissector.transport.messages import HttpExchange
@@ -63,7 +63,6 @@ KEEP_OPEN = 0x02 | 0x08
 CLEAR_READ = 0x04
 MARK_READ = 0x00
 GET_SIZE = 0x7000
-MOST_BUFFERS = 100_000
 INBOX = 4
 
 
@@ -86,12 +85,21 @@ class _Batch:
 
 
 class Seeder:
-    """Seeds one mailbox. say: is told in words what was done. session: a number that no captured session has."""
+    """Seeds one mailbox. session: a number that no captured session has.
+
+    say: is told in words what was done, with the exchange that it was done for. note: what did not go as it should.
+    """
 
     def __init__(
-        self, seeds: Seeds, mailbox: Mailbox, asker: Asker, session: int, say: Callable[[int, str], None]
+        self,
+        seeds: Seeds,
+        mailbox: Mailbox,
+        asker: Asker,
+        session: int,
+        say: Callable[[int, str], None],
+        note: Callable[[str], None],
     ) -> None:
-        self._seeds, self._mailbox, self._asker, self._say = seeds, mailbox, asker, say
+        self._seeds, self._mailbox, self._asker, self._say, self._note = seeds, mailbox, asker, say, note
         self._origin = Origin(session)
         self.session = session
         self._namespace = uuid.uuid4()
@@ -500,7 +508,7 @@ class Seeder:
                     self._predecessors[live] = PredecessorChangeList(told.get("PidTagPredecessorChangeList") or ())
                     identity.learn(changes.get(captured), told.get("PidTagChangeNumber"), change=True)
                 for where, sets in self._seeds.states:
-                    if where == (folder, kind):
+                    if where == (folder, kind) and story.state:
                         self._mailbox.states.learn(where, sets, story.state)
 
     def _synchronize(self, folder: ObjectId, kind: int) -> Generator[Outgoing, HttpExchange, Story]:
@@ -513,15 +521,17 @@ class Seeder:
         )  # fmt: skip
         context = opened(answer)
         data = bytearray()
-        for _ in range(MOST_BUFFERS):
-            got = yield from self._rops([(GET_BUFFER, {"InputHandleIndex": 0, "BufferSize": GET_SIZE})], [context])
-            status = 0
+
+        def take(got: Exchange) -> None:
+            _check(got)
             for rop in got.rops:
                 if rop.response is not None and rop.response.value is not None:
-                    data += rop.response.value["TransferBuffer"] or b""
-                    status = rop.response.value["TransferStatus"]
-            if status not in (1, 2):
-                break
+                    data.extend(rop.response.value["TransferBuffer"] or b"")
+
+        request = _rop(GET_BUFFER, InputHandleIndex=0, BufferSize=GET_SIZE)
+        _, trouble = yield from self._asker.read_on(self._origin, request, context, take)
+        if trouble:
+            self._note(f"what was put into folder {folder} could not be read back: {trouble}")
         yield from self._asker.call(self._origin, "RopRelease", [context])
         return read_story(bytes(data), "contentsSync" if kind == CONTENTS else "hierarchySync")
 
@@ -533,10 +543,7 @@ class Seeder:
 
     def _sent(self, payload: Sequence[bytes], slots: dict[int, int]) -> Answering:
         exchange = yield from self._asker.execute(self._origin, payload, slots)
-        failed = next((one for one in exchange.rops if _failed(one)), None)
-        if failed is not None:
-            code = failed.return_value or 0
-            raise ProtocolError(f"--seed: {failed.name} failed: 0x{code:08X} {failed.return_name}")
+        _check(exchange)
         return exchange
 
 
@@ -553,6 +560,14 @@ def content_with(seed: SeedMessage) -> bytes:
 
 def _rop(name: str, **fields: Any) -> bytes:
     return build(BY_NAME[name].request, Container(LogonId=0, **fields))
+
+
+def _check(exchange: Exchange) -> None:
+    """Raises ProtocolError where a ROP failed."""
+    failed = next((one for one in exchange.rops if _failed(one)), None)
+    if failed is not None:
+        code = failed.return_value or 0
+        raise ProtocolError(f"--seed: {failed.name} failed: 0x{code:08X} {failed.return_name}")
 
 
 def _failed(rop: Rop) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from replay.asking import STUCK
 from replay.compare.difference import DIFFERENT
 from replay.reports.text import lines
 from replay.server.faults import parse
@@ -91,6 +92,16 @@ def test_an_answer_that_was_cut_is_called_that() -> None:
     (line,) = [one for one in lines(report) if "captured a response" in one]
     assert "live none: RopBufferSize is " in line
     assert line.endswith("(the live answer is damaged, or cut short)")
+
+
+def test_a_stream_that_is_stuck_is_given_up_when_seeding_too() -> None:
+    """The seeder bears as many empty buffers as the engine, and the replay goes on to what it is to show."""
+    report = under("stuck-partial", INCREMENTAL, seed=True)
+    assert report.failure == ""
+    notes = [(one.rop, one.why) for one in report.notes if "the live stream is stuck: 8 buffers" in one.why]
+    seeded, *others = notes
+    assert seeded == ("seed", f"what was put into folder 0001-00000000000d could not be read back: {STUCK}")
+    assert others == [("RopFastTransferSourceGetBuffer", STUCK)] * 2
 
 
 def test_a_request_that_is_sent_again_is_noted(day: Path) -> None:
