@@ -283,17 +283,16 @@ def change_outside_state(case: Case, record: SyncRecord, origin: Origin) -> Iter
     if record.final is None or record.direction != "download" or not record.final_given:
         return
     elsewhere = {id(one) for one, _ in misplaced(case, record)}
+    strange = strangers(case, record)
     found = 0
     for one in uncovered(case, record):
-        evidence = {}
-        if one.id is not None and one.id not in record.final.given and one.id not in record.gone:
-            evidence["id not in MetaTagIdsetGiven"] = f"0x{one.id[1]:X} of {one.id[0]}"
+        if id(one) in strange:
+            continue  # outside-range tells it
+        evidence = id_not_given(one, record)
         seen, name = record.final.seen, "MetaTagCnsetSeen"
         if one.fai:
             seen, name = record.final.seen_fai, "MetaTagCnsetSeenFAI"
         if one.version is not None and one.version not in seen and id(one) not in elsewhere:
-            if beyond(one, seen):
-                continue  # outside-range tells it
             evidence[f"change number not in {name}"] = version_text(one)
         if evidence and found < SHOWN:
             found += 1
@@ -301,37 +300,67 @@ def change_outside_state(case: Case, record: SyncRecord, origin: Origin) -> Iter
             yield Hit(one.frame, one.exchange, message, evidence)
 
 
-def beyond(change: SyncChange, seen: IdSet) -> bool:
-    """Whether a change number is higher than any that the set has of its replica."""
-    assert change.version is not None
-    guid, counter = change.version
-    ranges = seen.ranges(guid)
-    return counter == 0 or not ranges or counter > ranges[-1].high
+def id_not_given(change: SyncChange, record: SyncRecord) -> dict[str, str]:
+    """The evidence that the final MetaTagIdsetGiven lacks an object that was sent; empty where it does not."""
+    assert record.final is not None
+    id_ = change.id
+    if id_ is None or not record.final_given or id_ in record.final.given or id_ in record.gone:
+        return {}
+    return {"id not in MetaTagIdsetGiven": f"0x{id_[1]:X} of {id_[0]}"}
+
+
+LEAP = 0x10000
+"""So many numbers may a young replica give out between two that are seen; an older one as many as it has given out."""
+
+
+def strangers(case: Case, record: SyncRecord) -> dict[int, int]:
+    """Changes whose number cannot be one of its replica: by id(), the highest that the replica has, 0 for none.
+
+    A number is strange that is 0, of a replica that no set of the states has, or far above all before it (LEAP): read
+    in the wrong byte order it is 2^40 or more. One that follows on from the states is what the final one lacks.
+    """
+    known: tuple[SyncRecord, dict[int, int]] | None = case.memory.get("strangers")
+    if known is not None and known[0] is record:
+        return known[1]
+    reached: dict[object, int] = {}
+    for state in (record.initial, record.final):
+        for _, idset in state.named() if state is not None else ():
+            for replica, ranges in idset.items():
+                reached[replica] = max(reached.get(replica, 0), ranges[-1].high)
+    told = bool(reached)  # states without any number say nothing
+    found = {}
+    numbered = [(one.version, one) for one in uncovered(case, record) if one.version is not None]
+    for (replica, counter), one in sorted(numbered, key=lambda pair: pair[0][1]):
+        highest = reached.get(replica, 0)
+        if counter == 0 or (told and counter > highest + max(LEAP, highest)) or (told and not highest):
+            found[id(one)] = highest
+        else:
+            reached[replica] = max(highest, counter)
+    case.memory["strangers"] = record, found
+    return found
 
 
 @rule(
     "outside-range", ERROR, "sync", "MS-OXCFXICS 3.1.5.3",
-    "A server error: change numbers grow within a replica, so none can be higher than the highest in the final state, "
-    "or of a replica that is not in it. Look for a wrong REPLID, or a counter read in the wrong byte order.",
+    "A server error: change numbers grow within a replica, so none can be far above the highest in the states, or of a "
+    "replica that is not in them. Look for a wrong REPLID, or a counter read in the wrong byte order.",
 )  # fmt: skip
 def outside_range(case: Case, record: SyncRecord, origin: Origin) -> Iterator[Hit]:
-    """A change number or id lies outside what its replica has given out so far."""
+    """A change number or id lies far outside what its replica has given out so far."""
     if record.final is None or record.direction != "download":
         return
-    elsewhere = {id(one) for one, _ in misplaced(case, record)}
+    strange = strangers(case, record)
     found = 0
     for one in uncovered(case, record):
-        seen = record.final.seen_fai if one.fai else record.final.seen
-        bad = one.version is not None and id(one) not in elsewhere and beyond(one, seen)
-        if one.id is not None and one.id[1] == 0:
-            bad = True
+        highest = strange.get(id(one))
+        bad = highest is not None or (one.id is not None and one.id[1] == 0)
         if bad and found < SHOWN:
             found += 1
-            highest = seen.ranges(one.version[0])[-1].high if one.version and seen.ranges(one.version[0]) else 0
             message = f"{object_text(one)} in {sync_text(record)} has a number outside its replica's range"
             yield Hit(one.frame, one.exchange, message, {
                 "change number": version_text(one),
-                "highest in the final state": f"0x{highest:X}" if highest else "none of this replica",
+                "highest in the states": f"0x{highest:X}" if highest else "none of this replica",
+                **id_not_given(one, record),
             })  # fmt: skip
 
 

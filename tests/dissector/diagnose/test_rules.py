@@ -11,6 +11,7 @@ import pytest
 from dissector.diagnose import RULES, Finding, Severity, diagnose
 from dissector.diagnose.imports import REFUSALS
 from dissector.errors import DissectorError
+from dissector.model.ids import ObjectId
 from dissector.model.pcl import Xid
 from dissector.pipeline import dissect
 from dissector.verify import Report, verify_exchange
@@ -208,6 +209,27 @@ def test_a_tape_is_written_as_it_was_read(path: Path, tmp_path: Path) -> None:
 
 def findings_of(make: Callable[[], Tape], folder: Path) -> list[Finding]:
     return found(make().write(folder / "bad.pcap"))
+
+
+def test_new_changes_above_what_the_state_holds_are_a_lost_state(tmp_path: Path) -> None:
+    """They have the next numbers of their replica: nothing is wrong with these."""
+    kept = recordings.ids((1, 0x6A))
+    tape = recordings.final(CnsetSeen=kept, CnsetSeenFAI=kept, IdsetGiven=recordings.ids((0x30000, 0x30033)))
+    findings = [one for one in findings_of(lambda: tape, tmp_path) if one.rule != "given-lost-valid-id"]
+    told = [(one.rule, one.evidence["id not in MetaTagIdsetGiven"]) for one in findings if "0x3003" in one.message]
+    assert told == [("change-outside-state", f"0x{number:X} of {recordings.GUID}") for number in (0x30035, 0x30034)]
+    assert "outside-range" not in {one.rule for one in findings}
+
+
+@pytest.mark.parametrize(
+    ("counter", "rule"),
+    [(0x6F, "change-outside-state"), (0x6C << 40, "outside-range"), (0, "outside-range")],
+    ids=["the next", "in the wrong byte order", "zero"],
+)
+def test_numbers_that_the_state_lacks(counter: int, rule: str, tmp_path: Path) -> None:
+    changed = recordings.with_value(bad_syncs.CN, ObjectId(1, counter))
+    tape = recordings.edited(recordings.of_message(0x3000F, changed))
+    assert [one.rule for one in findings_of(lambda: tape, tmp_path) if not one.is_note] == [rule]
 
 
 @pytest.mark.parametrize("code", REFUSALS, ids=hex)
