@@ -43,7 +43,7 @@ class Refusal(NamedTuple):
 
 REFUSALS: Mapping[int, Refusal] = {
     SYNC_CONFLICT: Refusal(
-        WARNING, "the server has a version that this one does not include, and FailOnConflict was set",
+        WARNING, "the server has a version that this one does not include",
         "The client downloads the server's version and resolves the conflict itself [MS-OXCFXICS] 3.3.5.11. If it "
         "comes back for ever, compare the two change lists with `dissector explain --message`.",
     ),
@@ -114,17 +114,31 @@ REFUSALS: Mapping[int, Refusal] = {
 ERRORS_RETURNED = 0x00040380
 
 
-def refusals_of(record: SyncRecord) -> Iterator[tuple[int, int, int, str]]:
-    """(code, frame, exchange, what) of all that the server refused of an upload."""
+def meaning_of(code: int, change: SyncChange | None) -> str:
+    """What the answer to an upload means, "" where that is not known. change: what was imported; None: no change."""
+    known = REFUSALS.get(code)
+    if known is None or code != SYNC_CONFLICT:
+        return known.meaning if known is not None else ""
+    if change is None or change.kind != "import":
+        asked = "but only RopSynchronizationImportMessageChange with FailOnConflict is to be refused so"
+    elif change.flags & FAIL_ON_CONFLICT:
+        return f"{known.meaning}, and FailOnConflict was set"
+    else:
+        asked = "but FailOnConflict was not set: the server is not to answer so"
+    return f"{known.meaning}, {asked} [MS-OXCFXICS] 2.2.3.2.4.2.1"
+
+
+def refusals_of(record: SyncRecord) -> Iterator[tuple[int, SyncChange | None, int, int, str]]:
+    """(code, change, frame, exchange, what) of all that the server refused of an upload. change: None for no import."""
     for change in record.changes:
         if change.refused and change.refused != ERRORS_RETURNED:
             frame = change.save_frame if not change.code and change.save_frame else change.frame
             step = "" if change.code or change.kind != "import" else " when it was saved"
-            yield change.refused, frame, change.exchange, f"{object_text(change)}{step}"
+            yield change.refused, change, frame, change.exchange, f"{object_text(change)}{step}"
     for rop, group in groupby(record.operations, key=lambda one: (one.rop, one.exchange, one.frame, one.code)):
         name, exchange, frame, code = rop
         if code:
-            yield code, frame, exchange, f"{name} for {counted(sum(len(one.keys) for one in group), 'object')}"
+            yield code, None, frame, exchange, f"{name} for {counted(sum(len(one.keys) for one in group), 'object')}"
 
 
 @rule(
@@ -134,12 +148,12 @@ def refusals_of(record: SyncRecord) -> Iterator[tuple[int, int, int, str]]:
 def import_refused(case: Case, record: SyncRecord, origin: Origin) -> Iterator[Hit]:
     """The server refused something that the client uploaded."""
     counts: dict[int, int] = {}
-    for code, frame, exchange, what in refusals_of(record) if record.direction == "upload" else ():
+    for code, change, frame, exchange, what in refusals_of(record) if record.direction == "upload" else ():
         known = REFUSALS.get(code)
         counts[code] = counts.get(code, 0) + 1
         if known is None or counts[code] > SHOWN:
             continue
-        message = f"{what} was refused: {known.meaning}"
+        message = f"{what} was refused: {meaning_of(code, change)}"
         if code == NEWER_CLIENT_CHANGE:
             message = f"{what}: {known.meaning}"
         yield Hit(frame, exchange, message, {"answer": code_text(code)}, known.severity, known.advice)
@@ -153,7 +167,7 @@ def import_refused(case: Case, record: SyncRecord, origin: Origin) -> Iterator[H
 def unknown_result(case: Case, record: SyncRecord, origin: Origin) -> Iterator[Hit]:
     """The server answered an upload with a code that ICS clients do not understand."""
     told: set[int] = set()
-    for code, frame, exchange, what in refusals_of(record) if record.direction == "upload" else ():
+    for code, _, frame, exchange, what in refusals_of(record) if record.direction == "upload" else ():
         if code not in REFUSALS and code not in told:
             told.add(code)
             yield Hit(frame, exchange, f"{what} was refused with a code that is not for uploads: {code_meaning(code)}")

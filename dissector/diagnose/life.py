@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dissector.diagnose.base import code_meaning
-from dissector.diagnose.imports import REFUSALS, resolution
+from dissector.diagnose.imports import meaning_of, resolution
 from dissector.model.conflict import Verdict, verdict
 from dissector.model.pcl import Xid
 from dissector.session.history import History, Origin
@@ -232,8 +232,8 @@ class _Teller:
                 bad = True
                 why.append(f"resolved: {resolution(change, last)}")
         if change.refused:
-            known = REFUSALS.get(change.refused)
-            why.append(code_meaning(change.refused) + (f": {known.meaning}" if known is not None else ""))
+            meaning = meaning_of(change.refused, change)
+            why.append(code_meaning(change.refused) + (f": {meaning}" if meaning else ""))
         elif change.kind == "import" and change.saved is None and change.code == 0:
             bad = True
             why.append("it was never saved, so nothing of it is stored")

@@ -250,6 +250,22 @@ def test_a_conflict_that_was_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: bad_syncs.conflict(0x80040802, 0x40), "does not include, and FailOnConflict was set"),
+        (lambda: bad_syncs.conflict(0x80040802), "but FailOnConflict was not set: the server is not to answer so"),
+        (lambda: bad_syncs.refused(0x80040802), "but only RopSynchronizationImportMessageChange with FailOnConflict"),
+    ],
+    ids=["asked for", "not asked for", "another ROP"],
+)
+def test_a_conflict_is_refused_where_the_client_asked_for_it(
+    make: Callable[[], Tape], words: str, tmp_path: Path
+) -> None:
+    (one,) = [one for one in findings_of(make, tmp_path) if one.rule == "import-refused"]
+    assert words in one.message
+
+
+@pytest.mark.parametrize(
     ("xids", "trouble"),
     [
         ([recordings.gid(0x6C), recordings.gid(0x6C)], "one namespace comes twice"),
