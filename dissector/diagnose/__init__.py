@@ -65,7 +65,8 @@ class Diagnosis:
                 yield _finding(one, hit._replace(rpc=rpc), session, None)
         request = call.request
         if request is not None and call.response is None and call.name not in WAITS and len(case.unanswered) < KEPT:
-            case.unanswered.append(Unanswered(request.frame, exchange.number, request.time, call.name, rpc))
+            ended = getattr(call.connection, "ended", None)
+            case.unanswered.append(Unanswered(request.frame, exchange.number, request.time, call.name, rpc, ended))
         case.failures.exchange(exchange, session)
         if exchange.time >= case.last[1]:
             case.last = exchange.frame, exchange.time

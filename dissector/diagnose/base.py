@@ -117,13 +117,14 @@ def rule(
 
 
 class Unanswered(NamedTuple):
-    """A call without a response."""
+    """A call without a response. ended: who closed its connection (0 the client, 1 the server) and when, if anybody."""
 
     frame: int
     exchange: int
     time: float
     name: str
     rpc: bool
+    ended: tuple[int, float] | None
 
 
 @dataclass(slots=True)

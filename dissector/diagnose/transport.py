@@ -251,15 +251,20 @@ def slow_call(case: Case, exchange: Exchange) -> Iterator[Hit]:
     rpc_spec="MS-OXCRPC 3.1.4.2",
 )  # fmt: skip
 def never_answered(case: Case) -> Iterator[Hit]:
-    """A request was never answered, though the capture goes on."""
+    """A request was never answered, though the capture goes on or the connection was closed."""
     for one in case.unanswered[:SHOWN]:
         left = case.last[1] - one.time
-        if left >= LATE:
-            message = f"{one.name} has no answer; the capture goes on for {left:.0f} s"
-            yield Hit(one.frame, one.exchange, message, rpc=one.rpc)
-        else:
-            message, advice = f"{one.name} has no answer before the capture ends", "The capture was stopped here."
-            yield Hit(one.frame, one.exchange, message, {}, NOTE, advice, one.rpc)
+        message, severity, advice = f"{one.name} has no answer; the capture goes on for {left:.0f} s", None, ""
+        if one.ended is not None:
+            side, waited = one.ended[0], max(0.0, one.ended[1] - one.time)
+            who = "server" if side else "client"
+            message = f"{one.name} has no answer; the {who} closed the connection after {waited:.1f} s"
+            if left < LATE and waited < LATE and not side:
+                severity, advice = NOTE, "The client did not wait for it."
+        elif left < LATE:
+            message = f"{one.name} has no answer before the capture ends"
+            severity, advice = NOTE, "The capture was stopped here."
+        yield Hit(one.frame, one.exchange, message, {}, severity, advice, one.rpc)
     if len(case.unanswered) > SHOWN:
         message = f"{counted(len(case.unanswered) - SHOWN, 'more call')} without an answer"
         yield Hit(case.unanswered[SHOWN].frame, case.unanswered[SHOWN].exchange, message)

@@ -353,10 +353,11 @@ class Connection:
     """Two directions between a client and a server.
 
     number: 0-based, in the order of first frames. client, server: (address as text, port).
-    directions[0] goes from client to server, directions[1] back.
+    directions[0] goes from client to server, directions[1] back. ended: the side that closed or reset it first (0 the
+    client) and when; None where that was not captured so far.
     """
 
-    __slots__ = ("_early", "_ends", "_keys", "_reset", "_settled", "directions", "number")
+    __slots__ = ("_early", "_ends", "_keys", "_reset", "_settled", "directions", "ended", "number")
 
     def __init__(self, number: int, key: bytes, data: Data) -> None:
         self.number = number
@@ -368,6 +369,7 @@ class Connection:
         self._early: list[Segment] | None = None  # held back until the roles are known
         self._settled = False  # they are
         self._reset = False
+        self.ended: tuple[int, float] | None = None
         self._ends: tuple[tuple[str, int], tuple[str, int]] | None = None
 
     @property

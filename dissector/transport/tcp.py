@@ -332,6 +332,8 @@ class _Reassembler(Generic[M]):
         _, time, _, seq, ack, flags, _, length, _, _ = segment
         peer = direction.peer
         connection = direction.connection
+        if flags & (FIN | RST) and connection.ended is None:
+            connection.ended = direction._side, time
         if flags & ACK and not flags & RST:
             if peer.expected < 0 and direction._sure and not flags & SYN:
                 # Only the SYN of the other side is missing: what is acknowledged first is where it begins.

@@ -218,8 +218,11 @@ class Tape:
 
     # -- writing
 
-    def write(self, path: Path) -> Path:
-        """The conversation as a pcap file: Ethernet, IPv4, one TCP connection for each of the original."""
+    def write(self, path: Path, end: tuple[int, float, int] | None = None) -> Path:
+        """The conversation as a pcap file: Ethernet, IPv4, one TCP connection for each of the original.
+
+        end: the side that ends the last connection, after how many seconds, and the flags by which it does.
+        """
         writer = Writer()
         for call in self.calls:
             writer.time += call.pause
@@ -228,6 +231,10 @@ class Tape:
                 writer.time += call.delay
                 data = call.response_bytes()
                 writer.say(call.connection, 1, data, lost=call.lost)
+        if end is not None:
+            side, seconds, flags = end
+            writer.time += seconds
+            writer.frame(self.calls[-1].connection, side, flags, b"")
         path.write_bytes(writer.finished())
         return path
 

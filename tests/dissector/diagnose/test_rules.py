@@ -83,6 +83,31 @@ def test_findings_about_calls_cite_the_protocol_that_carried_them(tmp_path: Path
             assert one.rpc_spec.startswith(("MS-OXCRPC", "MS-OXNSPI"))
 
 
+FIN, RST = 0x11, 0x14
+
+
+@pytest.mark.parametrize(
+    ("end", "severity", "words"),
+    [
+        (None, NOTES, "before the capture ends"),
+        ((0, 15.0, FIN), Severity.WARNING, "the client closed the connection after 15.0 s"),
+        ((0, 15.0, RST), Severity.WARNING, "the client closed the connection after 15.0 s"),
+        ((0, 1.0, FIN), NOTES, "the client closed the connection after 1.0 s"),
+        ((1, 1.0, FIN), Severity.WARNING, "the server closed the connection after 1.0 s"),
+    ],
+)
+def test_a_last_request_without_an_answer(
+    end: tuple[int, float, int] | None, severity: Severity, words: str, tmp_path: Path
+) -> None:
+    """Who closes the connection after waiting was not answered; where the capture just ends nobody is blamed."""
+    tape = recordings.first_only()
+    del tape.calls[6:]
+    tape.calls[-1].response_head = None
+    (one,) = [one for one in found(tape.write(tmp_path / "last.pcap", end)) if one.rule == "never-answered"]
+    assert one.severity is severity
+    assert words in one.message
+
+
 def test_what_was_passed_over_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Past the allowance only the outline is read: the same findings but for what is wrong within bodies."""
     path = bad.write("sent-again", tmp_path)
