@@ -148,12 +148,13 @@ def plan(
     engine: EngineOption = Engine.AUTO,
 ) -> None:
     """What would be sent, in order: what each ROP needs, what is supplied, skipped or rewritten and why. Editable."""
+    from replay.files import check_plan
     from replay.planfile import plan_lines
     from replay.sources import Source
 
     chosen = selection_of(sessions, frames, folder, where, uploads_only)
-    if output is not None and output.is_file() and output.suffix.lower() == ".toml" and not overwrite:
-        raise ReplayError(f"-o {output} is there already, and may have been edited: --overwrite replaces it")
+    if output is not None:
+        check_plan(output, overwrite)
     given = Source.of(pick(source, read_file), engine.value, preferences(prefs))
     with given.steps(chosen) as steps:
         capture = given.capture
@@ -194,6 +195,9 @@ def run_command(
     save_capture: Annotated[
         Path | None, typer.Option("--save-capture", metavar="FILE", help="Write the live conversation as pcapng.")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="--report and --save-capture may replace files that are there.")
+    ] = False,
     sessions: Sessions = None,
     frames: Frames = "",
     folder: Folder = "",
@@ -231,6 +235,7 @@ def run_command(
     A server on this machine (loopback) is written to without more ado. Any other one needs --write for that, and asks.
     """
     from replay.compare.policy import policy_of
+    from replay.files import check_new
     from replay.planfile import plan_lines
     from replay.recording import Recorder
     from replay.reports import check_writable, save, text_of
@@ -250,6 +255,13 @@ def run_command(
             raise typer.BadParameter("is needed (but for --dry-run)", param_hint=option)
     if not autodiscover:
         endpoint(server, user)
+    for path in reports or ():
+        check_new(path, overwrite, "--report")
+        check_writable(path)
+    if save_capture is not None:
+        if save_capture.exists() and same_file(save_capture, given.capture):
+            raise ReplayError(f"--save-capture {save_capture}: that is the capture that is replayed")
+        check_new(save_capture, overwrite, "--save-capture")
     credentials = credentials_of(user, password_env, bearer_env, keytab, auth)
     limits = Limits(silence=silence, request=limit)
     if autodiscover:
@@ -269,10 +281,6 @@ def run_command(
     may_write = may_write_to(server, write, yes)
     if seed and not may_write:
         raise ReplayError("--seed writes to the server: it needs --write")
-    for path in reports or ():
-        check_writable(path)
-    if save_capture is not None and save_capture.exists() and same_file(save_capture, given.capture):
-        raise ReplayError(f"--save-capture {save_capture}: that is the capture that is replayed")
     target = Target(server, credentials, mailbox, not insecure, ca, limits)
     manner = Manner(stop_on.value if stop_on is not None else "", speed is Speed.ORIGINAL, rules)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the report is kept, as with Ctrl-C
@@ -326,8 +334,6 @@ def target_of(server: str, credentials: Any, mailbox: str, insecure: bool, ca: s
 
 def write_text(path: Path, text: str) -> None:
     """Write a plan. Raises ReplayError."""
-    if path.is_file() and path.suffix.lower() != ".toml":
-        raise ReplayError(f"-o {path} is there already, and no plan (.toml): it is left alone")
     try:
         path.write_text(text, "utf-8")
     except OSError as error:
@@ -393,6 +399,7 @@ def shrink(
         ),
     ] = "",
     output: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Where the plan that is left goes.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="-o may replace a plan that is there.")] = False,
     user: User = "",
     password_env: PasswordEnv = "REPLAY_PASSWORD",
     auth: AuthOption = Auth.AUTO,
@@ -412,6 +419,7 @@ def shrink(
     engine: EngineOption = Engine.AUTO,
 ) -> None:
     """Find the fewest ROPs of a capture that still show a difference, by leaving out more and more."""
+    from replay.files import check_plan
     from replay.planfile import plan_lines
     from replay.shrink import Shrinker, condition
     from replay.shrinking import attempts_on
@@ -421,6 +429,8 @@ def shrink(
     given = Source.of(pick(source, read_file), engine.value, preferences(prefs))
     if given.plan is not None:
         raise typer.BadParameter("is to be a capture, not a plan", param_hint="CAPTURE")
+    if output is not None:
+        check_plan(output, overwrite)
     target = None
     if server:
         if not user:

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
 
 from replay.errors import ReplayError
+from replay.files import check_new
 
 SEGMENT = 16 * 1024
 """Payload bytes of a frame at most: as a capture on loopback has them."""
@@ -74,10 +75,9 @@ class Recorder:
         self._own = isinstance(target, str | Path)
         self._new = Path(target) if isinstance(target, str | Path) and not Path(target).exists() else None
         if isinstance(target, str | Path):
+            check_new(Path(target), overwrite)
             try:
-                self._file: BinaryIO = open(target, "wb" if overwrite else "xb")  # noqa: SIM115
-            except FileExistsError as error:
-                raise ReplayError(f"{target} is there already: --overwrite replaces it") from error
+                self._file: BinaryIO = open(target, "wb")  # noqa: SIM115
             except OSError as error:
                 raise ReplayError(f"{target}: {error.strerror or error}") from error
         else:
@@ -97,7 +97,10 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if error is not None:
+            self.discard()
+        else:
+            self.close()
 
     def close(self) -> None:
         if self._own:

@@ -48,9 +48,12 @@ def form_of(path: Path) -> str:
 
 
 def check_writable(path: Path) -> None:
-    """Raise ReplayError where save() would fail, before a long replay begins."""
+    """Raise ReplayError where save() would fail, before a long replay begins. Leaves no file behind."""
     form_of(path)
+    new = not path.exists()
     try:
         path.open("a").close()
+        if new:
+            path.unlink()
     except OSError as error:
         raise ReplayError(f"--report {path}: {error.strerror or error}") from error

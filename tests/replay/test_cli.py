@@ -141,6 +141,39 @@ def test_the_capture_is_never_written_over(tmp_path: Path, server: RunningServer
     assert capture.read_bytes() == TABLES.read_bytes()
 
 
+@pytest.mark.parametrize(("option", "name"), [("--report", "keep.json"), ("--save-capture", "live.pcapng")])
+def test_what_a_run_wrote_is_not_lost(tmp_path: Path, server: RunningServer, option: str, name: str) -> None:
+    mine = tmp_path / name
+    mine.write_text("mine")
+    run = ("run", TABLES, "--server", server.base_url, "--user", "alice", option, mine)
+    done = replay(*run)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"replay: {option} {mine} is there already: --overwrite replaces it\n"
+    assert mine.read_text() == "mine"
+    assert replay(*run, "--overwrite").returncode == 1
+    assert mine.stat().st_size > 500
+
+
+def test_a_run_that_does_not_begin_leaves_no_files(tmp_path: Path, server: RunningServer) -> None:
+    """Else the next one would be refused for them."""
+    files = ("--report", tmp_path / "r.json", "--save-capture", tmp_path / "live.pcapng")
+    broken = tmp_path / "broken.pcap"
+    broken.write_bytes(b"no capture")
+    done = replay("run", broken, "--server", server.base_url, "--user", "alice", *files)
+    assert done.returncode == 2
+    assert [one.name for one in tmp_path.iterdir()] == ["broken.pcap"]
+
+
+def test_a_plan_that_is_there_is_not_shrunk_over(tmp_path: Path) -> None:
+    plan = tmp_path / "small.toml"
+    plan.write_text("# mine")
+    done = replay("shrink", TABLES, "-o", plan)
+    assert done.returncode == 2
+    assert done.stderr == f"replay: -o {plan} is there already: --overwrite replaces it\n"
+    assert plan.read_text() == "# mine"
+    assert "--overwrite" in replay("shrink", "--help").stdout
+
+
 def test_no_password_is_asked_for_by_its_variable(server: RunningServer) -> None:
     done = replay("run", TABLES, "--server", server.base_url, "--user", "alice", password=None)
     assert done.returncode == 2

@@ -43,7 +43,7 @@ class Run:
         self.saved = folder / "saved.pcapng"
         self.arguments = [
             sys.executable, "-m", "replay", "run", str(capture), "--server", url, "--user", "alice", "--auth", "basic",
-            "--save-capture", str(self.saved), *map(str, options),
+            "--save-capture", str(self.saved), "--overwrite", *map(str, options),
             *(str(part) for file in self.files.values() for part in ("--report", file)),
         ]  # fmt: skip
         self.environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "REPLAY_PASSWORD": password}
