@@ -461,6 +461,9 @@ def shrink(
         else:
             emit(plan_lines(kept, given.capture, given.digest, "shrunk"))
     print(f"{len(left)} of {len(found.needs)} ROPs are left after {shrinker.attempts} replays", file=sys.stderr)
+    if shrinker.ended is not None:
+        print(f"replay: it may be fewer: {shrinker.ended.failure}", file=sys.stderr)
+        raise typer.Exit(shrinker.ended.plain_exit_code)
 
 
 @app.command(epilog="Example: replay stub outlook.pcap --listen 127.0.0.1:8080")

@@ -12,9 +12,12 @@ from typing import Any, NamedTuple
 
 from dissector.errors import FilterError
 from replay.compare.difference import DIFFERENT
-from replay.errors import ReplayError
+from replay.errors import INTERRUPTED, CertificateError, RefusedError, ReplayError, UnreachableError
 from replay.needs import Key, closure
 from replay.report import Report
+
+NO_REPLAY = frozenset({INTERRUPTED, *(one.exit_code for one in (UnreachableError, RefusedError, CertificateError))})
+"""Exit codes of failures that say nothing of the ROPs that were tried: no other attempt would go better."""
 
 Attempt = Callable[[set[Key]], Report]
 """Replays a set of ROPs."""
@@ -68,7 +71,8 @@ def condition(until: str) -> Callable[[Report], bool]:
 class Shrinker:
     """needs: of every ROP. attempt: replays a set. wanted: whether a report still shows what is looked for.
 
-    say: is told after every attempt how many ROPs it had and whether they showed it.
+    say: is told after every attempt how many ROPs it had and whether they showed it. ended: the report that ended the
+    search before its time, since the server went away or the user had enough.
     """
 
     needs: Mapping[Key, set[Key]]
@@ -77,19 +81,25 @@ class Shrinker:
     say: Callable[[int, bool], None] = lambda count, shown: None
     most: int = 1000
     attempts: int = 0
+    ended: Report | None = None
     _known: dict[frozenset[Key], bool] = field(default_factory=dict)
+    _last: Report = field(default_factory=Report)
 
     def shrink(self, keys: set[Key]) -> set[Key]:
-        """The fewest that were found. Raises ReplayError where not even all of them show it."""
+        """The fewest that were found. Raises ReplayError where not even all of them show it, or cannot be replayed."""
         every = closure(keys, self.needs)
         if not self._shows(every):
+            if self._last.failure_code == INTERRUPTED:
+                raise KeyboardInterrupt
+            if self._last.failure:
+                raise ReplayError(self._last.failure)
             raise ReplayError("the whole capture does not show it: nothing to shrink")
         return self._minimal(every)
 
     def _minimal(self, current: set[Key]) -> set[Key]:
         """ddmin: leave parts out, then smaller parts, until no single ROP can be left out."""
         parts = 2
-        while len(current) >= 2 and self.attempts < self.most:
+        while len(current) >= 2 and self.attempts < self.most and self.ended is None:
             ordered = sorted(current)
             parts = min(parts, len(ordered))
             smaller = next((found for part in _split(ordered, parts) if (found := self._without(current, part))), None)
@@ -115,10 +125,13 @@ class Shrinker:
     def _shows(self, keys: set[Key]) -> bool:
         name = frozenset(keys)
         if name not in self._known:
-            if self.attempts >= self.most:
+            if self.attempts >= self.most or self.ended is not None:
                 return False
             self.attempts += 1
-            self._known[name] = self.wanted(self.attempt(keys))
+            self._last = self.attempt(keys)
+            self._known[name] = self.wanted(self._last)
+            if self._last.failure_code in NO_REPLAY and not self._known[name]:
+                self.ended = self._last
             self.say(len(keys), self._known[name])
         return self._known[name]
 

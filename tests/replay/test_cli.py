@@ -290,6 +290,15 @@ def test_what_cannot_be_shrunk(arguments: tuple[str, ...], words: str) -> None:
     assert words in done.stderr
 
 
+def test_a_server_that_cannot_be_shrunk_on_is_named(server: RunningServer) -> None:
+    dead = replay("shrink", TABLES, "--server", "http://127.0.0.1:9", "--user", "alice")
+    assert dead.returncode == 2
+    assert "cannot connect" in dead.stderr
+    refused = replay("shrink", TABLES, "--server", server.base_url, "--user", "alice", password="wrong")
+    assert refused.returncode == 2
+    assert "the server refuses user 'alice' or the password (HTTP 401)" in refused.stderr
+
+
 def started(*arguments: object) -> tuple[subprocess.Popen[str], str]:
     """A server process, and the URL that it says it listens on."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "REPLAY_PASSWORD": "secret"}

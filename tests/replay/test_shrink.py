@@ -39,6 +39,29 @@ def test_what_shows_nothing_is_not_shrunk() -> None:
         Shrinker({(1, 1): set()}, lambda keys: report_of(False), condition("")).shrink({(1, 1)})
 
 
+def failed(words: str, code: int) -> Report:
+    report = report_of(False)
+    report.failure, report.failure_code = words, code
+    return report
+
+
+def test_a_replay_that_failed_is_not_called_one_that_shows_nothing() -> None:
+    with pytest.raises(ReplayError, match="cannot connect"):
+        Shrinker({(1, 1): set()}, lambda keys: failed("cannot connect", 3), condition("")).shrink({(1, 1)})
+
+
+@pytest.mark.parametrize("code", [3, 4, 5, 130])
+def test_a_server_that_goes_away_ends_the_search(code: int) -> None:
+    """What was found so far is kept, and nothing more is sent; a failure of the ROPs themselves is an answer."""
+    keys: set[Key] = {(number, 1) for number in range(16)}
+    reports = [report_of(True), report_of(True), failed("gone", code)]
+    shrinker = Shrinker({key: set() for key in keys}, lambda tried: reports.pop(0), condition(""))
+    assert len(shrinker.shrink(keys)) == 8
+    assert shrinker.attempts == 3
+    assert shrinker.ended is not None
+    assert shrinker.ended.failure == "gone"
+
+
 def test_attempts_are_bounded_and_the_best_so_far_is_kept() -> None:
     keys: set[Key] = {(number, 1) for number in range(64)}
     shrinker = Shrinker({key: set() for key in keys}, lambda tried: report_of((63, 1) in tried), condition(""), most=3)
