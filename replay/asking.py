@@ -17,6 +17,7 @@ from dissector.emsmdb import calls_from
 from dissector.grammar.base import build
 from dissector.grammar.names import error_name
 from dissector.grammar.rops import BY_NAME
+from dissector.node import Severity
 from dissector.session.exchange import Exchange, Rop
 from dissector.session.objects import NO_HANDLE
 from dissector.session.tracker import WITH_VALUE, Tracker
@@ -108,6 +109,9 @@ class Asker:
             response = exchange.call.response
             if response is None or (response.return_code and not response.payloads):
                 raise ProtocolError(f"Execute failed: {_code(exchange)}")
+            trouble = damage(exchange)
+            if trouble:
+                self._note(origin.frame, f"the live answer cannot be read to its end: {trouble}")
             wait = backoff(exchange)
             if not wait:
                 return exchange
@@ -197,6 +201,19 @@ def transferred(exchange: Exchange) -> int:
     """Bytes of streams that an answer brings."""
     values = (rop.response.value for rop in exchange.rops if rop.name == GET_BUFFER and rop.response is not None)
     return sum(len(value.get("TransferBuffer") or b"") for value in values if value is not None)
+
+
+def damage(exchange: Exchange) -> str:
+    """What is wrong with the bytes of an answer, its envelope or a ROP in it; "" where nothing is."""
+    response = exchange.call.response
+    for found in response.diagnostics if response is not None else ():
+        if found.severity is Severity.MALFORMED:
+            return found.message
+    for rop in exchange.rops:
+        error = rop.response.error if rop.response is not None else None
+        if error is not None and error.severity is Severity.MALFORMED:
+            return f"{rop.name}: {error.message}"
+    return ""
 
 
 def _code(exchange: Exchange) -> str:

@@ -104,7 +104,9 @@ class Engine:
         """RopProgress of this step at which operations end that have no live answer yet."""
         self.report = Report(seeded=bool(seeds))
         self._asker = Asker(
-            mailbox, self._contexts.live, lambda frame, words: self.report.note(frame, "Execute", words)
+            mailbox,
+            self._contexts.live,
+            lambda frame, words: self.report.note(frame, "Execute" if frame else "seed", words),
         )
 
     def conversation(self) -> Conversation:

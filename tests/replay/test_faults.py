@@ -94,6 +94,20 @@ def test_an_answer_that_was_cut_is_called_that() -> None:
     assert line.endswith("(the live answer is damaged, or cut short)")
 
 
+@pytest.mark.parametrize(
+    ("fault", "seed", "note"),
+    [
+        ("truncate@6", True, "seed: the live answer cannot be read to its end: RopBufferSize is "),
+        ("truncate@60", False, "Execute (frame 244): the live answer cannot be read to its end: RopBufferSize is "),
+    ],
+    ids=["an answer to the seed", "an answer of RopRelease, which has none"],
+)
+def test_an_answer_that_was_cut_is_told_where_nothing_is_compared(fault: str, seed: bool, note: str) -> None:
+    report = under(fault, UPLOAD, seed=seed)
+    told = [one for one in lines(report) if "cannot be read to its end" in one]
+    assert [one.startswith(f"note      {note}") for one in told] == [True], told
+
+
 def test_a_stream_that_is_stuck_is_given_up_when_seeding_too() -> None:
     """The seeder bears as many empty buffers as the engine, and the replay goes on to what it is to show."""
     report = under("stuck-partial", INCREMENTAL, seed=True)
