@@ -176,8 +176,8 @@ def rop_row(exchange: Exchange, rop: Rop) -> Row:
     handle = rop.handles.get(inputs[0]) if inputs else rop.handles.get("NotificationHandle")
     return (
         exchange.number, rop.number, *_head(exchange), rop.logon_id, rop.rop_id, rop.name, rop.index, handle,
-        rop.handles.get(output) if output else None, rop.kind, rop.return_value,
-        rop.return_name if rop.return_value is not None else None, _text(summary(rop, exchange.session, exchange.call)),
+        rop.handles.get(output) if output else None, rop.kind, rop.return_code,
+        rop.return_name if rop.return_code is not None else None, _text(summary(rop, exchange.session, exchange.call)),
         rop.request.length if rop.request is not None else None,
         rop.response.length if rop.response is not None else None, rop.continues is not None,
     )  # fmt: skip

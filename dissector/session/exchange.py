@@ -206,6 +206,17 @@ class Rop:
         return int(value) if value is not None else None
 
     @property
+    def return_code(self) -> int | None:
+        """The same, also of a response that can be read in part: ReturnValue stands before what cannot."""
+        side = self.response
+        if side is None or side.value is not None:
+            return self.return_value
+        known = side.layout is not None and side.definition is not None and side.definition.has_return_value
+        if not known or side.length < 6:
+            return None
+        return int.from_bytes(side.source.data[side.offset + 2 : side.offset + 6], "little")
+
+    @property
     def target_handle(self) -> int | None:
         """What the ROP acts on: the handle in its first input slot."""
         names = self.definition.handles if self.definition is not None else ()
@@ -225,7 +236,8 @@ class Rop:
 
     @property
     def return_name(self) -> str:
-        return error_name(self.return_value) if self.return_value is not None else ""
+        """Of return_code."""
+        return error_name(self.return_code) if self.return_code is not None else ""
 
 
 @dataclass(slots=True)

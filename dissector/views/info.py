@@ -31,8 +31,8 @@ def gather(dissection: Dissection) -> dict[str, Any]:
         unanswered += exchange.call.response is None
         for rop in exchange.rops:
             rops[rop.name] += rop.continues is None
-            if rop.return_value:
-                errors[f"{rop.name} {rop.return_name or hex(rop.return_value)}"] += 1
+            if rop.return_code:
+                errors[f"{rop.name} {rop.return_name or hex(rop.return_code)}"] += 1
             for side in (rop.request, rop.response):
                 if side is not None and side.error is not None:
                     notes[side.error.severity.value, f"{side.name}: {side.error.message}"] += 1

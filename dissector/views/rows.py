@@ -66,7 +66,7 @@ def rows_of(exchange: Exchange) -> Iterator[Row]:
         return
     for rop in exchange.rops:
         yield Row(
-            *head, rop.name, rop.rop_id, rop.index, rop.logon_id, rop.handles, rop.kind, rop.return_value,
+            *head, rop.name, rop.rop_id, rop.index, rop.logon_id, rop.handles, rop.kind, rop.return_code,
             rop.return_name, summary(rop, session, call),
         )  # fmt: skip
 

@@ -9,9 +9,11 @@ from dissector.grammar.rops.oxcnotif import NOTIFY
 from dissector.grammar.rops.oxcprpt import PROGRESS
 from dissector.grammar.rops.oxctabl import QUERY_ROWS, SET_COLUMNS
 from dissector.node import Diagnostic, Severity
+from dissector.pipeline import dissect
 from dissector.session.exchange import Rop, RopSide
 from dissector.source import ByteSource
-from dissector.views.rows import summary, value_text
+from dissector.views.rows import rows_of, summary, value_text
+from tests.conftest import shared
 
 
 def side(definition, text, is_response):  # type: ignore[no-untyped-def]
@@ -48,6 +50,16 @@ def test_a_dot_leads_into_a_structure() -> None:
         "NotificationHandle=2 NotificationFlags=ObjectCreated | M: message FolderId=0001-00000000000d "
         "MessageId=0001-000000030036"
     )
+
+
+def test_a_response_that_is_read_in_part_has_its_return_code() -> None:
+    """Outlook 2003: the columns were set before the capture began."""
+    with dissect(shared("captures", "real", "outlook2003-exchange2003.pcap")) as dissection:
+        exchange = next(one for one in dissection.exchanges() if one.number == 62)
+    row = list(rows_of(exchange))[-1]
+    assert (row.rop, row.return_code, row.return_name) == ("RopQueryRows", 0, "ecSuccess")
+    assert "NO_CONTEXT response" in row.summary
+    assert exchange.rops[-1].return_value is None, "nothing is made of a response that is known in part"
 
 
 def test_an_empty_list_says_nothing() -> None:
