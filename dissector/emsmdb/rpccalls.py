@@ -191,15 +191,16 @@ def _buffer(tree: Node, name: str) -> tuple[Node | None, int]:
 def plain_rop(source: ByteSource, offset: int, length: int) -> ByteSource | None:
     """The ROP buffer of EcDoRpc, which has no RPC_HEADER_EXT: every byte XOR 0xA5. None where there is no byte.
 
-    Bytes that make sense only as they are (RopSize fits, and does not fit after XOR) are taken as they are.
+    Bytes that make sense only as they are (RopSize fits, and does not fit after XOR) are taken as they are. The source
+    says which it was: no Flags do.
     """
     stored = source.data[offset : offset + length]
     if not stored:
         return None
-    plain = buffers.xored(stored)
+    plain, label = buffers.xored(stored), "ROP buffer, XOR 0xA5 undone"
     if not _fits(plain) and _fits(stored):
-        plain = stored
-    return source.derive("ROP buffer", offset, len(stored), plain)
+        plain, label = stored, "ROP buffer"
+    return source.derive(label, offset, len(stored), plain)
 
 
 def _fits(data: bytes) -> bool:

@@ -81,6 +81,7 @@ def test_ec_do_rpc() -> None:
     assert (call.name, call.transport) == ("EcDoRpc", "rpc-tcp")
     assert [payload.data for payload in asked.payloads] == [ROPS]
     assert [payload.data for payload in answer.payloads] == [ROPS + b"\0\0\0\1"]
+    assert {payload.label for payload in (*asked.payloads, *answer.payloads)} == {"ROP buffer, XOR 0xA5 undone"}
     assert asked.session_keys == answer.session_keys == (KEY,)
     assert asked.fields == {"pcb": 9, "cbMax": 0x1600}
     assert answer.return_code == answer.fields["ReturnValue"] == 0x480
@@ -97,7 +98,8 @@ def test_ec_do_rpc() -> None:
 def test_a_rop_buffer_that_is_not_obfuscated() -> None:
     stub = rpc_request(xored(ROPS))
     assert stub[32:41] == ROPS
-    assert made(rpc_exchange(2, stub, None)).request.payloads[0].data == ROPS  # type: ignore[union-attr]
+    (payload,) = made(rpc_exchange(2, stub, None)).request.payloads  # type: ignore[union-attr]
+    assert (payload.data, payload.label) == (ROPS, "ROP buffer")
 
 
 def test_ec_do_rpc_ext2() -> None:
