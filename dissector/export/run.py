@@ -112,6 +112,18 @@ def _cleared(orders: Sequence[Order], run: str) -> Iterator[None]:
             cleared(Path(folder), run)
 
 
+LOCAL = {
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+}
+"""Settings of Dask on this machine. A capture that kills its worker is not tried again: it would kill the next one.
+
+Dask cannot do without HTTP servers. They show nothing, to this machine only, and listen at any port that is free: at
+8787, their usual one, there may be somebody else.
+"""
+
+
 @contextmanager
 def _client(distributed: Any, jobs: int, scheduler: str | None) -> Iterator[Any]:
     """A Dask client: of the scheduler at that address, or of workers on this machine."""
@@ -125,14 +137,14 @@ def _client(distributed: Any, jobs: int, scheduler: str | None) -> Iterator[Any]
         with client:
             yield client
         return
-    # A capture that kills its worker is not tried again: it would kill the next one, too.
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        dask.config.set(LOCAL),
         distributed.LocalCluster(
-            n_workers=jobs, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL
+            n_workers=jobs, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
-    ):
+    ):  # fmt: skip
         yield client
 
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -256,6 +257,17 @@ def test_many_through_dask_where_one_kills_its_process(tmp_path: Path, monkeypat
     assert why["text.pcap"] == "the worker process was killed"
     assert sorted(one.status for one in outcomes).count("written") == 2
     assert len(names_in(tmp_path / "out")) == 2
+
+
+def test_dask_keeps_off_the_port_of_its_dashboard() -> None:
+    """Where somebody else has it, it would warn on standard error."""
+    distributed = pytest.importorskip("distributed", reason="the extra `scale` is not installed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with running._client(distributed, 1, None) as client:
+            server = client.cluster.scheduler.http_server
+            assert server.address == "127.0.0.1"
+            assert server.port != 8787
 
 
 def test_a_scheduler_that_is_there_and_one_that_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
