@@ -215,7 +215,7 @@ _TABLES = (
         ("change_key", "text", "PidTagChangeKey"),
         ("parent", "text", "source key of a folder's parent"),
         ("fai", "bool", "folder associated information"),
-        ("name", "text", "subject, or name of the folder"),
+        ("name", "text", "subject, or name of the folder; what is longer than 120 characters ends in an ellipsis"),
         ("message_class", "text", "PidTagMessageClass"),
         ("size", "int", "as the server announced it"),
         ("bytes", "int", "in the stream"),

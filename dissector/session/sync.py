@@ -43,7 +43,7 @@ OF_HIERARCHY, HARD_DELETE = 0x01, 0x02
 """ImportDeleteFlags."""
 T = TypeVar("T")
 NAME_LENGTH = 120
-"""Subjects and names are cut here."""
+"""Characters of a subject or name that are kept at most."""
 
 
 class Recorder:
@@ -303,7 +303,7 @@ class Recorder:
         folder = response.get("FolderId") if response is not None and not rop.return_value else None
         name = request.get("DisplayName") if request is not None else None
         if folder is not None and isinstance(name, str):
-            self.names[self._mailbox(session, rop), folder] = name[:NAME_LENGTH]
+            self.names[self._mailbox(session, rop), folder] = cut(name)
 
     @staticmethod
     def _mailbox(session: Session, rop: Rop) -> str:
@@ -406,7 +406,7 @@ class Recorder:
         told = _by_id(request.get("PropertyValues"))
         subject, message_class = told.get(SUBJECT), told.get(MESSAGE_CLASS)
         if isinstance(subject, str):
-            found[1].name = subject[:NAME_LENGTH]
+            found[1].name = cut(subject)
         if isinstance(message_class, str):
             found[1].message_class = message_class
 
@@ -508,7 +508,7 @@ def _change(stream: Stream, item: Change, last_frame: int) -> SyncChange:
     else:
         made.fai = item.fai
     if isinstance(shown, str):
-        made.name = shown[:NAME_LENGTH]
+        made.name = cut(shown)
     made.message_class = item.message_class
     size = _as(int, told("PidTagMessageSize"))
     made.size = size if size is not None else item.announced
@@ -553,6 +553,11 @@ def _place(stream: Stream, offset: int) -> tuple[int, int]:
     return stream.frame, stream.exchange
 
 
+def cut(name: str) -> str:
+    """A subject or name as it is kept; one that is cut ends in an ellipsis."""
+    return name if len(name) <= NAME_LENGTH else name[: NAME_LENGTH - 1] + "…"
+
+
 def _imported(kind: str, exchange: Exchange, rop: Rop, values: Any) -> SyncChange:
     """The facts that RopSynchronizationImportMessageChange and ...HierarchyChange begin with."""
     told = _by_id(values)
@@ -562,7 +567,7 @@ def _imported(kind: str, exchange: Exchange, rop: Rop, values: Any) -> SyncChang
     change.pcl = _change_list(told.get(CHANGE_LIST))
     change.modified = _as(int, told.get(MODIFIED))
     name = told.get(DISPLAY_NAME)
-    change.name = name[:NAME_LENGTH] if isinstance(name, str) else None
+    change.name = cut(name) if isinstance(name, str) else None
     change.code = rop.return_value
     return change
 

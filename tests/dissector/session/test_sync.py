@@ -17,6 +17,7 @@ from dissector.session.history import History
 from dissector.session.sync import Recorder, records
 from dissector.session.syncrecord import SyncRecord
 from tests.conftest import shared
+from tests.dissector.diagnose.recordings import edited, of_message, with_value
 
 GUID = uuid.UUID("00000001-18a5-6f7b-bcdc-ea1ed03c5657")
 TAGS = {"40170003": "MetaTagIdsetGiven", "67960102": "MetaTagCnsetSeen", "67da0102": "MetaTagCnsetSeenFAI",
@@ -109,6 +110,14 @@ def test_an_upload_and_what_comes_of_it() -> None:
     assert after.deletions == {
         "deleted": ids((0x30008, 0x30009), (0x3000D, 0x3000D)), "no longer in scope": ids((0x30006, 0x30007)),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("length", "shown"), [(120, "a" * 120), (121, "a" * 119 + "…"), (300, "a" * 119 + "…")])
+def test_a_long_subject_is_cut_with_a_mark(length: int, shown: str, tmp_path: Path) -> None:
+    tape = edited(of_message(0x3000F, with_value(0x0037001F, "a" * length)))
+    with dissect(tape.write(tmp_path / "long.pcap")) as dissection:
+        record = next(records(dissection.exchanges()))
+    assert ("changed", shown) in names(record)
 
 
 def test_everything_in_one_request() -> None:
