@@ -4,10 +4,11 @@
 """
 
 import gc
+import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Self
 
 import typer
 
@@ -58,8 +59,23 @@ COLLECT = (100_000, 20, 100)
 """When the garbage collector looks for cycles: seldom. A reading makes millions of objects and hardly a cycle."""
 
 
+class Closed(io.TextIOBase):
+    """Stands in for a standard output that was closed before the program began (`>&-`): nothing can be written."""
+
+    encoding, errors = "utf-8", "strict"
+
+    def write(self, text: str) -> int:
+        raise DissectorError("cannot write the output: standard output is closed")
+
+    @property
+    def buffer(self) -> Self:
+        return self
+
+
 def run(application: typer.Typer, name: str) -> None:
     """Run a command line: errors become one line and exit code 2, a closed pipe ends quietly."""
+    sys.stdout = sys.stdout or Closed()
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     gc.set_threshold(*COLLECT)
     keep_freed()
     commands = application.registered_commands

@@ -249,6 +249,20 @@ def test_a_full_disk_is_one_line() -> None:
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [f"list {TABLES}", f"tree {TABLES} -T jsonl --jobs 2", "rops", "--version"])
+def test_a_closed_output_is_one_line(arguments: str) -> None:
+    command = f"{sys.executable} -m dissector {arguments} >&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, cwd=ROOT, timeout=LONG, check=False)
+    assert done.returncode == 2
+    assert done.stderr == b"dissector: cannot write the output: standard output is closed\n"
+
+
+def test_a_closed_standard_error_is_done_without() -> None:
+    command = f"{sys.executable} -m dissector list {TABLES} 2>&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, cwd=ROOT, timeout=LONG, check=False)
+    assert (done.returncode, done.stdout.decode().splitlines()) == (0, lines("list", TABLES))
+
+
 def test_trees_without_the_heads_of_http() -> None:
     whole, body = (
         [json.loads(line) for line in lines("tree", "captures/notify.pcap", "-T", "jsonl", *more)]
