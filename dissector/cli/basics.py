@@ -151,21 +151,26 @@ def streams(
     from dissector.session.streams import KEEP_ALL, Streams
     from dissector.views.extract import Extractor
     from dissector.views.streams import FIELDS, stream_lines, stream_pieces, stream_row, stream_tree_lines
-    from dissector.views.text import COLOUR, PLAIN
+    from dissector.views.text import COLOUR, PLAIN, none_line
 
     test = row_test(where, FIELDS)
+    seen = shown = 0
     joiner = Streams(KEEP_ALL if trees or folder is not None else 0)
     extractor = Extractor(folder) if folder is not None else None
     palette = COLOUR if coloured() else PLAIN
 
     def chosen() -> Iterator[Any]:
+        nonlocal seen, shown
+
         def every() -> Iterator[Any]:
             for exchange in dissection.exchanges():
                 yield from joiner.exchange(exchange).streams
             yield from joiner.finish()
 
         for stream in every():
+            seen += 1
             if test(stream_row(stream)):
+                shown += 1
                 if extractor is not None:
                     extractor.stream(stream)
                 yield stream
@@ -175,8 +180,9 @@ def streams(
             emit_pieces((stream_pieces(stream, tree=trees, rows=rows) for stream in chosen()), SHAPES[form])
         elif trees:
             emit(line for stream in chosen() for line in stream_tree_lines(stream, palette, hex_pane))
+            emit([none_line(seen, "stream", "streams")] if not shown else [])
         else:
-            emit(stream_lines(map(stream_row, chosen()), palette))
+            emit(stream_lines(map(stream_row, chosen()), palette, lambda: seen))
     if extractor is not None:
         print(f"dissector: {extractor.written} files written to {extractor.folder}", file=sys.stderr)
 

@@ -20,7 +20,7 @@ from dissector.views.hexdump import hexdump
 from dissector.views.json import dumps, node_text, parts_pieces
 from dissector.views.jsonmessages import TABLES
 from dissector.views.jsonvalues import plain
-from dissector.views.text import PLAIN, Palette, diagnostic_lines, hex_lines, tree_lines
+from dissector.views.text import PLAIN, Palette, diagnostic_lines, hex_lines, none_line, tree_lines
 
 SHOWN_WITH_EXCHANGES = 32 << 20
 """`dissector tree` shows streams up to this many bytes; longer ones only `dissector streams --tree` does."""
@@ -152,13 +152,19 @@ HEAD = (
 )
 
 
-def stream_lines(rows: Iterable[StreamRow], palette: Palette = PLAIN) -> Iterator[str]:
-    """One line per stream. On a terminal lines are cut to its width."""
+def stream_lines(
+    rows: Iterable[StreamRow], palette: Palette = PLAIN, among: Callable[[], int] = lambda: 0
+) -> Iterator[str]:
+    """One line per stream. On a terminal lines are cut to its width. among: how many there were to choose from."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     yield palette.dim + HEAD[:width] + palette.off
+    shown = False
     for row in rows:
+        shown = True
         bad = palette.bad if not row.complete or row.fault_count else ""
         yield f"{bad}{row_line(row)[:width].rstrip()}{palette.off if bad else ''}"
+    if not shown:
+        yield none_line(among(), "stream", "streams")
 
 
 def row_line(row: StreamRow) -> str:

@@ -15,7 +15,7 @@ from dissector.session.history import History, Origin
 from dissector.session.replicas import GlobalId
 from dissector.session.syncrecord import SyncChange, SyncRecord
 from dissector.views.jsonvalues import plain
-from dissector.views.text import PLAIN, Palette, clock, printable
+from dissector.views.text import PLAIN, Palette, clock, none_line, printable
 
 SHOWN_CHANGES = 20
 """So many messages of one synchronization are listed; --all lists every one."""
@@ -43,8 +43,7 @@ def sync_lines(
         yield from record_lines(record, origin, shown, palette, most)
         yield ""
     if not count:
-        every = among()
-        yield f"none of {every} synchronizations matches" if every else "no synchronization in this capture"
+        yield none_line(among(), "synchronization", "synchronizations")
 
 
 def record_lines(

@@ -165,3 +165,8 @@ def hex_lines(root: Node, palette: Palette = PLAIN) -> Iterator[str]:
             data = data.replace(secret, b"*" * len(secret))
         yield f"{palette.dim}-- {source.label}, {len(data)} bytes{palette.off}"
         yield from hexdump(data)
+
+
+def none_line(every: int, one: str, many: str) -> str:
+    """What is said where nothing is shown of so many things."""
+    return f"none of {every} {many} matches" if every else f"no {one} in this capture"

@@ -166,6 +166,20 @@ def test_the_command_lists_and_shows_trees() -> None:
     assert "-- stream 2 (contentsSync), 208 bytes" in shown
 
 
+@pytest.mark.parametrize("tree", [(), ("--tree",)])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((UPLOAD, "-Y", "stream == 99"), "none of 8 streams matches"),
+        ((ROOT / "captures" / "notify.pcap",), "no stream in this capture"),
+    ],
+)
+def test_where_no_stream_is_shown_it_says_so(arguments: tuple[Any, ...], words: str, tree: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "dissector", "streams", *map(str, arguments), *tree]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONG, check=True)
+    assert done.stdout.splitlines()[-1] == words
+
+
 def test_tree_shows_streams_unless_told_not_to() -> None:
     one = json.loads(dissector("tree", INCREMENTAL, "-T", "jsonl", "-Y", "exchange == 17"))
     assert [row["stream"] for row in one["streams"]] == [1]
