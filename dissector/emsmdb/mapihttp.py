@@ -347,10 +347,10 @@ def line_leaf(source: ByteSource, offset: int, length: int, name: str) -> Node:
     if not text:
         return Node("Empty line", source, offset, length, "")
     if name == "Header" or (name == "Meta-tag" and colon):
-        secret = key.strip().lower() in CREDENTIALS
-        return Node(
-            key.strip() or name, source, offset, length, value.strip(), labeller=explanation(key.strip()), secret=secret
-        )
+        key, value = key.strip(), value.strip()
+        spec = type_spec(value) if key.lower() == "x-requesttype" else ""
+        secret = key.lower() in CREDENTIALS
+        return Node(key or name, source, offset, length, value, labeller=explanation(key), spec=spec, secret=secret)
     return Node(name, source, offset, length, text)
 
 
@@ -369,7 +369,8 @@ class Words:
         return "" if number is None else self.words.format(f"{number / 1000:g}")
 
 
-def _request_type(value: str) -> str:
+def type_spec(value: str) -> str:
+    """Where the request type of this name is described; "" where it is none, or has no body."""
     body = BODIES.get(_NAMES.get(value.lower(), ""))
     return body.request.spec.rsplit(".", 1)[0] if body else ""
 
@@ -386,7 +387,6 @@ def _response_code(value: str) -> str:
 
 _HEADERS: Mapping[str, Any] = {
     "x-responsecode": _response_code,
-    "x-requesttype": _request_type,
     "x-requestid": Words("client instance and request number, echoed by the server"),
     "x-clientinfo": Words("client session, echoed by the server"),
     "x-clientapplication": Words("client version"),
