@@ -37,7 +37,7 @@ from urllib.parse import urlsplit
 from replay.compare.difference import DIFFERENT, SAME
 from replay.compare.policy import POLICY, Policy, rules_from
 from replay.errors import ReplayError
-from replay.report import Report
+from replay.report import Report, counted
 from replay.runner import Manner, Target, run_steps
 from replay.selection import Selection, frame_ranges
 from replay.sources import Source
@@ -196,11 +196,13 @@ def failures(case: Case, report: Report) -> list[str]:
         for outcome in report.outcomes
     )
     if different > expect.different:
-        found.append(f"{different} ROPs are different, {expect.different} may be")
+        found.append(f"{counted(different, 'ROP is', 'ROPs are')} different, {expect.different} may be")
     if expect.skipped is not None and len(report.skipped) > expect.skipped:
-        found.append(f"{len(report.skipped)} ROPs were skipped, {expect.skipped} may be")
+        found.append(f"{counted(len(report.skipped), 'ROP was', 'ROPs were')} skipped, {expect.skipped} may be")
     if expect.same is not None and report.verdicts[SAME] < expect.same:
-        found.append(f"{report.verdicts[SAME]} ROPs are the same, at least {expect.same} were to be")
+        found.append(
+            f"{counted(report.verdicts[SAME], 'ROP is', 'ROPs are')} the same, at least {expect.same} were to be"
+        )
     if expect.exit_code is not None and report.exit_code != expect.exit_code:
         found.append(f"the exit code is {report.exit_code}, not {expect.exit_code}")
     return found

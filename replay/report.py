@@ -123,7 +123,8 @@ class Report:
         )
         if self.seeded or not before:
             return []
-        return [f"{before} fields differ by what the captured server had before: --seed puts that on the server first"]
+        what = counted(before, "field differs", "fields differ")
+        return [f"{what} by what the captured server had before: --seed puts that on the server first"]
 
     @property
     def exit_code(self) -> int:
@@ -162,4 +163,9 @@ class Report:
 def counted_skips(skipped: list[Remark]) -> str:
     """How many ROPs were skipped, and the most frequent reason."""
     why, count = Counter(one.why for one in skipped).most_common(1)[0]
-    return f"{len(skipped)} were skipped, {count} of them because: {why}"
+    return f"{counted(len(skipped), 'was', 'were')} skipped, {count} of them because: {why}"
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """'1 ROP is', '2 ROPs are'"""
+    return f"{count} {one if count == 1 else many}"

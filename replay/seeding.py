@@ -32,6 +32,7 @@ from replay.compare.streams import learn_replicas
 from replay.errors import ProtocolError
 from replay.identity import GlobalId, UnmappedError, global_id
 from replay.learning import Mailbox
+from replay.report import counted
 from replay.rewrite import Rewriter
 from replay.seeds import Later, SeedFolder, SeedMessage, Seeds, attachment
 
@@ -185,9 +186,12 @@ class Seeder:
                 made += 1
         yield from self._link_folders()
         if made:
-            self._say(0, f"{made} folders")
+            self._say(0, counted(made, "folder", "folders"))
         if waiting:
-            self._say(0, f"{len(waiting)} folders are left out, since their parents are not in the capture")
+            self._say(
+                0,
+                f"{counted(len(waiting), 'folder is', 'folders are')} left out for a parent that is not in the capture",
+            )
 
     def _link_folders(self) -> Conversation:
         """Set the properties of folders that name other folders, now that all of these are known."""
@@ -305,9 +309,11 @@ class Seeder:
         yield from self._flush()
         yield from self._read_flags()
         for folder, count in counts.items():
-            self._say(0, f"{count} messages in folder {folder}")
+            self._say(0, f"{counted(count, 'message', 'messages')} in folder {folder}")
         if lost:
-            self._say(0, f"{lost} messages are left out, since their folders are not in the capture")
+            self._say(
+                0, f"{counted(lost, 'message is', 'messages are')} left out for a folder that is not in the capture"
+            )
 
     def _read_flags(self) -> Conversation:
         """Read and unread, where what comes later tells how it was before."""

@@ -177,7 +177,7 @@ def asked_text(record: SyncRecord) -> str:
         f"restriction {record.restriction}" if record.restriction else "",
     ]
     if record.property_tags:
-        parts.append(f"{record.property_tags} property tags")
+        parts.append(f"{record.property_tags} property tag{'s' * (record.property_tags != 1)}")
     return "; ".join(part for part in parts if part)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from dissector.views.jsonvalues import plain
 from dissector.views.rows import shorten, value_text
 from replay.compare.difference import ABSENT, DIFFERENT, EXPECTED, VERDICTS
-from replay.report import Outcome, Remark, Report
+from replay.report import Outcome, Remark, Report, counted
 
 MOST_SHOWN = 4
 """Differing fields that are shown of one ROP."""
@@ -41,7 +41,8 @@ def lines(report: Report) -> Iterator[str]:
     for why, count in reasons.most_common():
         yield f"expected  {count} field{'s' * (count != 1)}: {why}"
     counts = ", ".join(f"{report.verdicts[name]} {name}" for name in VERDICTS)
-    yield f"{report.steps} ROPs compared: {counts}; {len(report.skipped)} skipped, {len(report.supplied)} supplied"
+    steps = counted(report.steps, "ROP", "ROPs")
+    yield f"{steps} compared: {counts}; {len(report.skipped)} skipped, {len(report.supplied)} supplied"
     yield from (f"hint: {hint}" for hint in report.hints)
     if report.stopped:
         yield report.stopped
@@ -73,7 +74,8 @@ def difference_lines(outcome: Outcome, most: int = MOST_SHOWN) -> Iterator[str]:
         where = f"frame {outcome.frame} {outcome.rop} {one.path}".rstrip()
         yield f"different {where}: captured {shown(one.captured)}, live {shown(one.live)}{why}"
     if len(differing) > most:
-        yield f"          {len(differing) - most} more fields of this ROP; -T json lists all"
+        left = counted(len(differing) - most, "more field", "more fields")
+        yield f"          {left} of this ROP; -T json lists all"
 
 
 def shown(value: Any) -> str:

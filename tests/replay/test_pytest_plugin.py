@@ -170,6 +170,13 @@ def test_expectations(expect: dict[str, Any], found: list[str]) -> None:
     assert failures(made, report_of(same=3, different=2)) == found
 
 
+def test_one_is_no_plural() -> None:
+    made = Case.of({"capture": "x", "expect": {"same": 2}}, Path())
+    assert failures(made, report_of(same=1, different=1)) == [
+        "1 ROP is different, 0 may be", "1 ROP is the same, at least 2 were to be",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -160,6 +160,18 @@ def test_values_in_one_line(value: object, words: str) -> None:
     assert shown(value) == words
 
 
+def test_one_is_no_plural() -> None:
+    report = Report()
+    report.add(Outcome(3, "RopX", [Difference(f"a{number}", 1, 2, "different", "", "") for number in range(5)]))
+    report.outcomes[0].differences[0] = Difference("a", 1, 2, "different", "", "missing")
+    text = "\n".join(text_of(report, "text"))
+    assert "1 more field of this ROP" in text
+    assert "1 ROP compared: " in text
+    assert report.hints == [
+        "1 field differs by what the captured server had before: --seed puts that on the server first"
+    ]
+
+
 def test_what_was_there_before_is_hinted_at_once() -> None:
     report = Report()
     report.add(Outcome(3, "RopX", [Difference(f"a{number}", 1, 2, "different", "", "missing") for number in range(3)]))
