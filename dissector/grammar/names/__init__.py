@@ -129,7 +129,8 @@ def _properties() -> tuple[dict[str, str], dict[str, str]]:
 def property_name(tag: int, address_book: bool = False) -> str:
     """'PidTagSubject' for 0x0037001F. The type is matched first (strings count as one type), then the id alone.
 
-    Ids from 0x8000 on mean something else in every mailbox; only address books have fixed names for them.
+    Ids from 0x8000 on mean something else in every mailbox; only address books have fixed names for them. `exchange:`
+    and `ldap:` stand before names that no specification has: 'exchange:Relevance' for 0x10840003.
     """
     exact, by_id = _properties()
     prop_id, prop_type = tag >> 16, tag & 0xFFFF
