@@ -34,10 +34,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from dissector.diagnose.base import counted
 from replay.compare.difference import DIFFERENT, SAME
 from replay.compare.policy import POLICY, Policy, rules_from
 from replay.errors import ReplayError
-from replay.report import Report, counted
+from replay.report import Report
 from replay.runner import Manner, Target, run_steps
 from replay.selection import Selection, frame_ranges
 from replay.sources import Source

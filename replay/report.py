@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from dissector.diagnose.base import counted
 from dissector.views.jsonvalues import plain
 from replay.compare.difference import DIFFERENT, VERDICTS, Difference, verdict_of
 from replay.compare.reasons import MISSING, STALE
@@ -164,8 +165,3 @@ def counted_skips(skipped: list[Remark]) -> str:
     """How many ROPs were skipped, and the most frequent reason."""
     why, count = Counter(one.why for one in skipped).most_common(1)[0]
     return f"{counted(len(skipped), 'was', 'were')} skipped, {count} of them because: {why}"
-
-
-def counted(count: int, one: str, many: str) -> str:
-    """'1 ROP is', '2 ROPs are'"""
-    return f"{count} {one if count == 1 else many}"

@@ -16,6 +16,7 @@ from typing import Any
 
 from construct import Container
 
+from dissector.diagnose.base import counted
 from dissector.grammar.base import build
 from dissector.grammar.elements import elements_of
 from dissector.grammar.fasttransfer import MARKER
@@ -32,7 +33,6 @@ from replay.compare.streams import learn_replicas
 from replay.errors import ProtocolError
 from replay.identity import GlobalId, UnmappedError, global_id
 from replay.learning import Mailbox
-from replay.report import counted
 from replay.rewrite import Rewriter
 from replay.seeds import Later, SeedFolder, SeedMessage, Seeds, attachment
 
@@ -186,7 +186,7 @@ class Seeder:
                 made += 1
         yield from self._link_folders()
         if made:
-            self._say(0, counted(made, "folder", "folders"))
+            self._say(0, counted(made, "folder"))
         if waiting:
             self._say(
                 0,
@@ -309,7 +309,7 @@ class Seeder:
         yield from self._flush()
         yield from self._read_flags()
         for folder, count in counts.items():
-            self._say(0, f"{counted(count, 'message', 'messages')} in folder {folder}")
+            self._say(0, f"{counted(count, 'message')} in folder {folder}")
         if lost:
             self._say(
                 0, f"{counted(lost, 'message is', 'messages are')} left out for a folder that is not in the capture"

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from dissector.diagnose.base import counted
 from dissector.views.jsonvalues import plain
 from dissector.views.rows import shorten, value_text
 from replay.compare.difference import ABSENT, DIFFERENT, EXPECTED, VERDICTS
-from replay.report import Outcome, Remark, Report, counted
+from replay.report import Outcome, Remark, Report
 
 MOST_SHOWN = 4
 """Differing fields that are shown of one ROP."""
@@ -41,7 +42,7 @@ def lines(report: Report) -> Iterator[str]:
     for why, count in reasons.most_common():
         yield f"expected  {count} field{'s' * (count != 1)}: {why}"
     counts = ", ".join(f"{report.verdicts[name]} {name}" for name in VERDICTS)
-    steps = counted(report.steps, "ROP", "ROPs")
+    steps = counted(report.steps, "ROP")
     yield f"{steps} compared: {counts}; {len(report.skipped)} skipped, {len(report.supplied)} supplied"
     yield from (f"hint: {hint}" for hint in report.hints)
     if report.stopped:
@@ -74,7 +75,7 @@ def difference_lines(outcome: Outcome, most: int = MOST_SHOWN) -> Iterator[str]:
         where = f"frame {outcome.frame} {outcome.rop} {one.path}".rstrip()
         yield f"different {where}: captured {shown(one.captured)}, live {shown(one.live)}{why}"
     if len(differing) > most:
-        left = counted(len(differing) - most, "more field", "more fields")
+        left = counted(len(differing) - most, "more field")
         yield f"          {left} of this ROP; -T json lists all"
 
 
