@@ -199,7 +199,7 @@ def many_messages(asker: Asker, count: int) -> Script:
     for number in range(count):
         values = [(CLASS, "IPM.Note"), (SUBJECT, f"message {number}"), (BODY, TEXT)]
         seeds.messages.append(SeedMessage((guid, 1000 + number), None, ObjectId(1, 13), False, content_of(values), 1))
-    yield from Seeder(seeds, Mailbox(), asker, 0, lambda _, __: None, print).start()
+    yield from Seeder(seeds, Mailbox(), asker, 0, lambda _, __: None).start()
 
 
 @dataclass(frozen=True)

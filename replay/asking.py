@@ -81,7 +81,7 @@ class Asker:
 
     def __init__(self, mailbox: str, watch: Callable[[Exchange], None], note: Callable[[int, str], None]) -> None:
         self.mailbox = mailbox
-        self._watch, self._note = watch, note
+        self._watch, self.note = watch, note
         self._tracker = Tracker()
 
     def connect(self, origin: Origin) -> Conversation:
@@ -111,13 +111,13 @@ class Asker:
                 raise ProtocolError(f"Execute failed: {_code(exchange)}")
             trouble = damage(exchange)
             if trouble:
-                self._note(origin.frame, f"the live answer cannot be read to its end: {trouble}")
+                self.note(origin.frame, f"the live answer cannot be read to its end: {trouble}")
             wait = backoff(exchange)
             if not wait:
                 return exchange
             if wait > LONGEST_BACKOFF:
                 raise ProtocolError(f"the server is busy and wants {wait / 1000:g} s of rest")
-            self._note(origin.frame, f"the server asked for {wait} ms of rest")
+            self.note(origin.frame, f"the server asked for {wait} ms of rest")
         raise ProtocolError(f"the server is still busy after {MOST_BACKOFFS} attempts")
 
     def read_on(

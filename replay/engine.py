@@ -153,9 +153,7 @@ class Engine:
         if seeds is None or name in self._seeders:
             return
         session = -1 - len(self._seeders)
-        seeder = Seeder(
-            seeds, mailbox, self._asker, session, self.report.seed, lambda words: self.report.note(0, "seed", words)
-        )
+        seeder = Seeder(seeds, mailbox, self._asker, session, self.report.seed)
         self._seeders[name] = seeder
         yield from seeder.start()
 

@@ -88,19 +88,13 @@ class _Batch:
 class Seeder:
     """Seeds one mailbox. session: a number that no captured session has.
 
-    say: is told in words what was done, with the exchange that it was done for. note: what did not go as it should.
+    say: is told in words what was done, with the exchange that it was done for.
     """
 
     def __init__(
-        self,
-        seeds: Seeds,
-        mailbox: Mailbox,
-        asker: Asker,
-        session: int,
-        say: Callable[[int, str], None],
-        note: Callable[[str], None],
+        self, seeds: Seeds, mailbox: Mailbox, asker: Asker, session: int, say: Callable[[int, str], None]
     ) -> None:
-        self._seeds, self._mailbox, self._asker, self._say, self._note = seeds, mailbox, asker, say, note
+        self._seeds, self._mailbox, self._asker, self._say = seeds, mailbox, asker, say
         self._origin = Origin(session)
         self.session = session
         self._namespace = uuid.uuid4()
@@ -537,7 +531,7 @@ class Seeder:
         request = _rop(GET_BUFFER, InputHandleIndex=0, BufferSize=GET_SIZE)
         _, trouble = yield from self._asker.read_on(self._origin, request, context, take)
         if trouble:
-            self._note(f"what was put into folder {folder} could not be read back: {trouble}")
+            self._asker.note(self._origin.frame, f"what was put into folder {folder} could not be read back: {trouble}")
         yield from self._asker.call(self._origin, "RopRelease", [context])
         return read_story(bytes(data), "contentsSync" if kind == CONTENTS else "hierarchySync")
 

@@ -225,7 +225,7 @@ def test_folders_that_a_client_uploaded_keep_its_change_keys() -> None:
     mailbox = Mailbox()
     with RunningServer(USER, PASSWORD) as server:
         credentials = Credentials(USER, PASSWORD, method=Method.BASIC)
-        seeder = Seeder(seeds, mailbox, Asker("/o=x/cn=alice", lambda _: None, lambda _, __: None), -1, print, print)
+        seeder = Seeder(seeds, mailbox, Asker("/o=x/cn=alice", lambda _: None, print), -1, print)
         conversation = seeder.start()
         with MapiHttp(server.base_url, credentials) as transport, suppress(StopIteration):
             outgoing = next(conversation)
